@@ -1,0 +1,1 @@
+"""TFX pipelines: one folder a task, shared components and runners."""
