@@ -17,7 +17,7 @@ _HOMES = {
 }
 _ROOMS = ("datasets", "distillation", "interop", "layers", "metrics", "models", "ops", "text", "training")
 
-__all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES, *_ROOMS]
 
 
 def __getattr__(name):

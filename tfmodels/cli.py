@@ -1,0 +1,55 @@
+"""The command line: `tfmodels COMMAND`. Each command's code loads only when the command is called."""
+
+from importlib import import_module
+
+import click
+
+from tfmodels import __version__
+from tfmodels.errors import UserError
+
+# name -> (module:attribute of the click command, one line of help)
+_COMMANDS = {
+    "list": ("tfmodels.commands:list_command", "List the registered models."),
+    "describe": ("tfmodels.commands:describe_command", "Describe a registered model."),
+    "catalogue": ("tfmodels.commands:catalogue_command", "Show the survey's systems with their code and evidence."),
+    "convert": ("tfmodels.commands:convert_command", "Convert between Hugging Face and Keras checkpoints."),
+    "doctor": ("tfmodels.commands:doctor_command", "Check this machine and environment."),
+    "run": ("pipelines.commands:run_command", "Run a pipeline on a table of your own."),
+    "check-export": ("serving.commands:check_export_command", "Run an export through TensorFlow Serving's C++ loader."),
+    "serve": ("serving.commands:serve_command", "Serve exported models on this machine over gRPC and REST."),
+    "predict": ("serving.commands:predict_command", "Send texts to a served model."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, and whose errors are one sentence."""
+
+    def list_commands(self, ctx):
+        return list(_COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[name][0].split(":")
+        return getattr(import_module(module), attribute)
+
+    def format_commands(self, ctx, formatter):
+        # The help lines stand here so that `--help` imports no command.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tfmodels")
+def main():
+    """Keras 3 models of NLP: list them, run pipelines on your own text, check and serve the exports."""
+
+
+# A user's mistake exits with 2, as a wrong option does.
+click.ClickException.exit_code = 2
