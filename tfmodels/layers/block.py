@@ -1,0 +1,69 @@
+"""One layer of a Transformer: attention and feed-forward, each with a residual connection and a normalisation."""
+
+import keras
+
+from tfmodels.layers.base import Layer
+
+
+class TransformerBlock(Layer):
+    """A Transformer layer made of the parts it is handed.
+
+    With `norm_first=False`: x = norm(x + dropout(part(x))), as in the first Transformer and BERT. With
+    `norm_first=True`: x = x + dropout(part(norm(x))), as in GPT-2 (pre-norm).
+
+    Args:
+        attention: A layer with the call signature of `MultiHeadAttention`.
+        feed_forward: A layer from float[B, T, D] to float[B, T, D].
+        dropout: fraction of each part's output dropped in training.
+        norm_first: Where the normalisation stands.
+        layer_norm_epsilon: Added to the variance.
+
+    Call arguments:
+        inputs: float[B, T, D].
+        attention_mask: bool, broadcastable to [B, N, T, S], True = may attend.
+        return_scores: Also return the attention logits.
+
+    Returns:
+        float[B, T, D]; with `return_scores` a pair of it and float32[B, N, T, S].
+    """
+
+    def __init__(self, attention, feed_forward, dropout=0.0, norm_first=False, layer_norm_epsilon=1e-12, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = attention
+        self.feed_forward = feed_forward
+        self.dropout = dropout
+        self.norm_first = norm_first
+        self.layer_norm_epsilon = layer_norm_epsilon
+        norm = {"epsilon": layer_norm_epsilon, "dtype": self.dtype_policy}
+        self.attention_norm = keras.layers.LayerNormalization(**norm, name="attention_norm")
+        self.feed_forward_norm = keras.layers.LayerNormalization(**norm, name="feed_forward_norm")
+        self.attention_drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_drop")
+        self.feed_forward_drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="feed_forward_drop")
+
+    def build(self, input_shape):
+        for part in (self.attention, self.feed_forward, self.attention_norm, self.feed_forward_norm):
+            if not part.built:
+                part.build(input_shape)
+        self.built = True
+
+    def call(self, inputs, attention_mask=None, return_scores=False, training=None):
+        x = self.attention_norm(inputs) if self.norm_first else inputs
+        x = self.attention(x, attention_mask=attention_mask, return_scores=return_scores, training=training)
+        x, scores = x if return_scores else (x, None)
+        x = inputs + self.attention_drop(x, training=training)
+        if not self.norm_first:
+            x = self.attention_norm(x)
+        residual = x
+        if self.norm_first:
+            x = self.feed_forward_norm(x)
+        x = residual + self.feed_forward_drop(self.feed_forward(x), training=training)
+        if not self.norm_first:
+            x = self.feed_forward_norm(x)
+        return (x, scores) if return_scores else x
+
+    def compute_output_spec(self, inputs, attention_mask=None, return_scores=False, training=None):
+        output = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        if not return_scores:
+            return output
+        _, scores = self.attention.compute_output_spec(inputs, attention_mask=attention_mask, return_scores=True)
+        return output, scores

@@ -1,0 +1,79 @@
+"""From token ids to vectors: tokens, segments and positions, normalised."""
+
+import keras
+from keras import ops
+
+from tfmodels.layers.base import Layer, truncated_normal
+from tfmodels.layers.projection import Projection
+
+
+class TextEmbedding(Layer):
+    """The sum of token, segment and position vectors, normalised, then dropped out (BERT, arXiv:1810.04805).
+
+    With `embedding_dim` below `hidden_dim` the vectors are small and a linear map widens them after the
+    normalisation: the factorised embedding of ALBERT (arXiv:1909.11942, section 3.1), as ELECTRA lays it out.
+
+    Args:
+        vocabulary_size: V.
+        hidden_dim: D.
+        positions: A layer that returns the position vectors for float[B, T, embedding_dim], or None.
+        embedding_dim: The size of the vectors; the default is `hidden_dim`.
+        num_segments: The number of segment ids; 0 for none.
+        dropout: fraction of the output dropped in training.
+        layer_norm_epsilon: Added to the variance.
+
+    Call arguments:
+        token_ids: int[B, T].
+        segment_ids: int[B, T].
+
+    Returns:
+        float[B, T, D].
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        hidden_dim,
+        positions=None,
+        embedding_dim=None,
+        num_segments=2,
+        dropout=0.0,
+        layer_norm_epsilon=1e-12,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.hidden_dim = hidden_dim
+        self.positions = positions
+        self.embedding_dim = embedding_dim or hidden_dim
+        self.num_segments = num_segments
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        is_factorised = self.embedding_dim != hidden_dim
+        self.widen = Projection(hidden_dim, dtype=self.dtype_policy, name="widen") if is_factorised else None
+
+    def build(self, token_ids_shape, segment_ids_shape=None):
+        size = self.embedding_dim
+        self.tokens = self.add_weight(name="tokens", shape=(self.vocabulary_size, size), initializer=truncated_normal())
+        if self.num_segments:
+            self.segments = self.add_weight(
+                name="segments", shape=(self.num_segments, size), initializer=truncated_normal()
+            )
+        vectors = (*token_ids_shape, size)
+        for part in filter(None, (self.positions, self.norm, self.widen)):
+            part.build(vectors)
+        self.built = True
+
+    def call(self, token_ids, segment_ids=None, training=None):
+        vectors = ops.cast(ops.take(self.tokens, token_ids, axis=0), self.compute_dtype)  # [B, T, E]
+        if self.num_segments and segment_ids is not None:
+            vectors = vectors + ops.cast(ops.take(self.segments, segment_ids, axis=0), self.compute_dtype)
+        if self.positions is not None:
+            vectors = vectors + self.positions(vectors)
+        vectors = self.drop(self.norm(vectors), training=training)
+        return self.widen(vectors) if self.widen is not None else vectors
+
+    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None):
+        return (*token_ids_shape, self.hidden_dim)

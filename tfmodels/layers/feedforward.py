@@ -1,0 +1,39 @@
+"""The position-wise feed-forward network (arXiv:1706.03762, equation 2)."""
+
+from tfmodels.layers.base import Layer
+from tfmodels.layers.projection import Projection
+
+
+class FeedForward(Layer):
+    """`activation(x W1 + b1) W2 + b2` at every position.
+
+    Args:
+        intermediate_dim: F.
+        activation: The name of a Keras activation.
+
+    Call arguments:
+        inputs: float[..., D].
+
+    Returns:
+        float[..., D].
+    """
+
+    def __init__(self, intermediate_dim, activation="gelu", **kwargs):
+        super().__init__(**kwargs)
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+
+    def build(self, input_shape):
+        self.intermediate = Projection(
+            self.intermediate_dim, self.activation, dtype=self.dtype_policy, name="intermediate"
+        )
+        self.output_projection = Projection(input_shape[-1], dtype=self.dtype_policy, name="output_projection")
+        self.intermediate.build(input_shape)
+        self.output_projection.build((*input_shape[:-1], self.intermediate_dim))
+        self.built = True
+
+    def call(self, inputs):
+        return self.output_projection(self.intermediate(inputs))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

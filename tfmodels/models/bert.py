@@ -1,0 +1,144 @@
+"""BERT: a bidirectional Transformer encoder (Devlin et al., arXiv:1810.04805).
+
+The small sizes are those of Turc et al., "Well-Read Students Learn Better" (arXiv:1908.08962); MiniLM is the distilled
+model of Wang et al. (arXiv:2002.10957), in the size that sentence embedders use. `embedding_dim` is an addition: a
+factorised embedding for students that are smaller than their vocabulary's table.
+
+Cost: time O(B T^2 D + B T D^2) and memory O(B N T^2 + B T D) a layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from tfmodels.layers import (
+    FeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    Projection,
+    TextEmbedding,
+    TransformerBlock,
+)
+from tfmodels.models.backbone import Backbone
+from tfmodels.models.config import Config, Preset
+from tfmodels.ops import padding
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig(Config):
+    """The sizes and rates of a BERT encoder.
+
+    Attributes:
+        vocabulary_size: V.
+        num_layers: K.
+        num_heads: N.
+        hidden_dim: D.
+        intermediate_dim: F.
+        embedding_dim: The size of the embedding vectors; None for `hidden_dim`.
+        max_sequence_length: The number of learned positions, in tokens.
+        num_segments: The number of segment ids.
+        activation: The feed-forward network's activation.
+        dropout: fraction dropped after the embeddings and in every residual branch.
+        attention_dropout: fraction of the attention weights dropped.
+        layer_norm_epsilon: Added to the variance.
+    """
+
+    vocabulary_size: int = 30_522
+    num_layers: int = 12
+    num_heads: int = 12
+    hidden_dim: int = 768
+    intermediate_dim: int = 3072
+    embedding_dim: int | None = None
+    max_sequence_length: int = 512
+    num_segments: int = 2
+    activation: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layer_norm_epsilon: float = 1e-12
+
+
+class BertBackbone(Backbone):
+    """The BERT encoder with its pooler; see `Backbone` for inputs and outputs.
+
+    Example:
+    >>> import tfmodels
+    >>> backbone = tfmodels.create_model("bert_tiny", num_layers=1, vocabulary_size=100)
+    >>> backbone.count_params()
+    293376
+    """
+
+    config_class = BertConfig
+
+    @classmethod
+    def make_parts(cls, config, dtype):
+        def block(index):
+            return TransformerBlock(
+                MultiHeadAttention(
+                    config.num_heads, config.hidden_dim, config.attention_dropout, dtype=dtype, name="attention"
+                ),
+                FeedForward(config.intermediate_dim, config.activation, dtype=dtype, name="feed_forward"),
+                dropout=config.dropout,
+                layer_norm_epsilon=config.layer_norm_epsilon,
+                dtype=dtype,
+                name=f"block_{index}",
+            )
+
+        return {
+            "embeddings": TextEmbedding(
+                config.vocabulary_size,
+                config.hidden_dim,
+                LearnedPositions(config.max_sequence_length, dtype=dtype, name="positions"),
+                embedding_dim=config.embedding_dim,
+                num_segments=config.num_segments,
+                dropout=config.dropout,
+                layer_norm_epsilon=config.layer_norm_epsilon,
+                dtype=dtype,
+                name="embeddings",
+            ),
+            "blocks": [block(index) for index in range(config.num_layers)],
+            "pooler": Projection(config.hidden_dim, "tanh", dtype=dtype, name="pooler"),
+        }
+
+    @classmethod
+    def wire(cls, parts, inputs, intermediates=False):
+        x = parts["embeddings"](inputs["token_ids"], inputs["segment_ids"])
+        mask = _PaddingMask(name="attention_mask")(inputs["padding_mask"])
+        hidden_states, attention_scores = [x], []
+        for block in parts["blocks"]:
+            x = block(x, attention_mask=mask, return_scores=intermediates)
+            if intermediates:
+                x, scores = x
+                attention_scores.append(scores)
+            hidden_states.append(x)
+        outputs = {"sequence_output": x, "pooled_output": parts["pooler"](x[:, 0])}
+        if intermediates:
+            outputs |= {"hidden_states": tuple(hidden_states), "attention_scores": tuple(attention_scores)}
+        return outputs
+
+
+class _PaddingMask(keras.layers.Layer):
+    """`ops.padding` as a node of the functional graph."""
+
+    def call(self, is_real):
+        return padding(is_real)
+
+
+def _bert(layers, heads, hidden, **changes):
+    return BertConfig(num_layers=layers, num_heads=heads, hidden_dim=hidden, intermediate_dim=4 * hidden, **changes)
+
+
+_TURC = "arXiv:1908.08962, table 1"
+_DEVLIN = "arXiv:1810.04805, section 3"
+
+BACKBONE = BertBackbone
+PRESETS = {
+    "bert_tiny": Preset(_bert(2, 2, 128), 4_385_920, _TURC),
+    "bert_mini": Preset(_bert(4, 4, 256), 11_170_560, _TURC),
+    "bert_small": Preset(_bert(4, 8, 512), 28_763_648, _TURC),
+    "bert_medium": Preset(_bert(8, 8, 512), 41_373_184, _TURC),
+    "bert_base": Preset(_bert(12, 12, 768), 109_482_240, _DEVLIN),
+    "bert_large": Preset(_bert(24, 16, 1024), 335_141_888, _DEVLIN),
+    "minilm_l6": Preset(_bert(6, 12, 384), 22_713_216, "all-MiniLM-L6-v2; arXiv:2002.10957"),
+}

@@ -1,0 +1,269 @@
+"""Tasks: a backbone and a head. Each is written once and takes any backbone of the library."""
+
+import keras
+from keras import ops
+
+from tfmodels.layers.base import Layer
+from tfmodels.layers.projection import Projection
+from tfmodels.models.backbone import token_inputs
+
+
+class Task(keras.Model):
+    """A functional Keras model: backbone, then head.
+
+    Subclasses make the head in `make_head(backbone, **settings)`: a layer that takes one dict of the backbone's inputs
+    and outputs and returns a dict of named outputs. Their other constructor arguments are kept in `settings`.
+
+    Args:
+        backbone: Any backbone of the library.
+        settings: The head's settings, plain values or layers.
+        name: The model's name.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        keras.saving.register_keras_serializable("tfmodels")(cls)
+
+    def __init__(self, backbone, settings, name=None):
+        head = self.make_head(backbone, **settings)
+        inputs = token_inputs()
+        super().__init__(inputs=inputs, outputs=head({**inputs, **backbone(inputs)}), name=name)
+        self.backbone = backbone
+        self.head = head
+        self.settings = settings
+
+    @classmethod
+    def make_head(cls, backbone, **settings) -> keras.Layer:
+        """The head's layer."""
+        raise NotImplementedError
+
+    def predictions(self, outputs) -> dict:
+        """The outputs that an export serves, in float32, by name."""
+        return {name: ops.cast(value, "float32") for name, value in outputs.items()}
+
+    def with_intermediates(self) -> keras.Model:
+        """A model on the same layers and weights whose outputs add the backbone's named intermediates."""
+        inputs = token_inputs()
+        features = self.backbone.with_intermediates()(inputs)
+        named = {name: features[name] for name in ("hidden_states", "attention_scores")}
+        outputs = self.head({**inputs, **{k: v for k, v in features.items() if k not in named}})
+        return keras.Model(inputs, {**outputs, **named}, name=f"{self.name}_intermediates")
+
+    def get_config(self):
+        """The backbone and the head's settings."""
+        settings = {
+            name: keras.saving.serialize_keras_object(value) if isinstance(value, keras.Layer) else value
+            for name, value in self.settings.items()
+        }
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {"name": self.name, "backbone": backbone, **settings}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A task from `get_config`'s dictionary."""
+        config = {
+            name: keras.saving.deserialize_keras_object(value, custom_objects)
+            if isinstance(value, dict) and "class_name" in value
+            else value
+            for name, value in config.items()
+        }
+        return cls(**config)
+
+
+class _Head(Layer):
+    """Dropout and a linear map, on float32 logits whatever the backbone's precision."""
+
+    def __init__(self, units, dropout=0.0, pooling=None, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.dropout = dropout
+        self.pooling = pooling
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.logits = Projection(units, dtype="float32", name="logits")
+
+    def build(self, features_shape):
+        self.logits.build(features_shape[self._source][-1:])
+        self.built = True
+
+    def _project(self, x, training):
+        return self.logits(ops.cast(self.drop(x, training=training), "float32"))
+
+
+class _PooledHead(_Head):
+    _source = "pooled_output"
+
+    def call(self, features, training=None):
+        pooled = features["pooled_output"] if self.pooling is None else self.pooling(features)
+        return {"logits": self._project(pooled, training)}
+
+
+class _TokenHead(_Head):
+    _source = "sequence_output"
+
+    def call(self, features, training=None):
+        return {"logits": self._project(features["sequence_output"], training)}
+
+
+class _SpanHead(_TokenHead):
+    def call(self, features, training=None):
+        logits = super().call(features, training)["logits"]  # [B, T, 2]
+        return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
+
+
+class TextClassifier(Task):
+    """One class for a text or a pair of texts.
+
+    Args:
+        backbone: Any backbone of the library.
+        num_classes: C.
+        dropout: fraction of the pooled vector dropped in training.
+        pooling: A layer from the backbone's features to float[B, D]; None for the backbone's own `pooled_output`.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, C]}; `predictions` adds "probabilities".
+
+    Example:
+    >>> import tfmodels
+    >>> from tfmodels.models import TextClassifier
+    >>> backbone = tfmodels.create_model("bert_tiny", num_layers=1, vocabulary_size=100)
+    >>> TextClassifier(backbone, num_classes=3).output["logits"].shape
+    (None, 3)
+    """
+
+    def __init__(self, backbone, num_classes, dropout=0.1, pooling=None, name=None):
+        super().__init__(backbone, {"num_classes": num_classes, "dropout": dropout, "pooling": pooling}, name)
+
+    @classmethod
+    def make_head(cls, backbone, num_classes, dropout, pooling):
+        return _PooledHead(num_classes, dropout, pooling, dtype=backbone.dtype_policy, name="head")
+
+    def predictions(self, outputs):
+        logits = ops.cast(outputs["logits"], "float32")
+        return {"logits": logits, "probabilities": ops.softmax(logits, axis=-1)}
+
+
+class TokenClassifier(Task):
+    """One class for every token.
+
+    Args:
+        backbone: Any backbone of the library.
+        num_classes: C.
+        dropout: fraction of each token's vector dropped in training.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, T, C]}.
+    """
+
+    def __init__(self, backbone, num_classes, dropout=0.1, name=None):
+        super().__init__(backbone, {"num_classes": num_classes, "dropout": dropout}, name)
+
+    @classmethod
+    def make_head(cls, backbone, num_classes, dropout):
+        return _TokenHead(num_classes, dropout, dtype=backbone.dtype_policy, name="head")
+
+
+class SpanClassifier(Task):
+    """The first and the last token of an answer (SQuAD's form; arXiv:1810.04805, section 4.2).
+
+    Args:
+        backbone: Any backbone of the library.
+        name: The model's name.
+
+    Returns:
+        {"start_logits": float32[B, T], "end_logits": float32[B, T]}.
+    """
+
+    def __init__(self, backbone, name=None):
+        super().__init__(backbone, {}, name)
+
+    @classmethod
+    def make_head(cls, backbone):
+        return _SpanHead(2, dtype=backbone.dtype_policy, name="head")
+
+
+class _MaskedLMHead(Layer):
+    """BERT's prediction head: a dense layer, a normalisation, and the embedding table transposed."""
+
+    def __init__(self, embeddings, activation, layer_norm_epsilon, **kwargs):
+        super().__init__(**kwargs)
+        self.embeddings = embeddings
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        width = embeddings.embedding_dim
+        self.transform = Projection(width, activation, dtype=self.dtype_policy, name="transform")
+        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
+
+    def build(self, features_shape):
+        shape = features_shape["sequence_output"]
+        self.transform.build(shape)
+        self.norm.build((*shape[:-1], self.transform.units))
+        self.bias = self.add_weight(name="bias", shape=(self.embeddings.vocabulary_size,), initializer="zeros")
+        self.built = True
+
+    def call(self, features):
+        x = self.norm(self.transform(features["sequence_output"]))
+        table = ops.cast(self.embeddings.tokens, x.dtype)  # [V, E]
+        return {"logits": ops.cast(ops.matmul(x, ops.transpose(table)), "float32") + ops.cast(self.bias, "float32")}
+
+
+class MaskedLM(Task):
+    """A distribution over the vocabulary at every position (arXiv:1810.04805, section 3.1).
+
+    Args:
+        backbone: A backbone whose `parts` hold `embeddings`, a `TextEmbedding`; the output layer shares its table.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, T, V]}.
+    """
+
+    def __init__(self, backbone, name=None):
+        super().__init__(backbone, {}, name)
+
+    @classmethod
+    def make_head(cls, backbone):
+        config = backbone.config
+        return _MaskedLMHead(
+            backbone.parts["embeddings"],
+            config.activation,
+            config.layer_norm_epsilon,
+            dtype=backbone.dtype_policy,
+            name="head",
+        )
+
+
+class _EmbedderHead(Layer):
+    def __init__(self, pooling, normalize, **kwargs):
+        super().__init__(**kwargs)
+        self.pooling = pooling
+        self.normalize = normalize
+
+    def build(self, features_shape):
+        self.built = True
+
+    def call(self, features):
+        pooled = ops.cast(features["pooled_output"] if self.pooling is None else self.pooling(features), "float32")
+        return {"embedding": ops.normalize(pooled, axis=-1) if self.normalize else pooled}
+
+
+class TextEmbedder(Task):
+    """One vector for a text, to compare texts by (Sentence-BERT, arXiv:1908.10084).
+
+    Args:
+        backbone: Any backbone of the library.
+        pooling: A layer from the backbone's features to float[B, D]; None for the backbone's own `pooled_output`.
+        normalize: Whether vectors have length one, so that their inner product is their cosine.
+        name: The model's name.
+
+    Returns:
+        {"embedding": float32[B, D]}.
+    """
+
+    def __init__(self, backbone, pooling=None, normalize=True, name=None):
+        super().__init__(backbone, {"pooling": pooling, "normalize": normalize}, name)
+
+    @classmethod
+    def make_head(cls, backbone, pooling, normalize):
+        return _EmbedderHead(pooling, normalize, dtype=backbone.dtype_policy, name="head")

@@ -1,0 +1,75 @@
+"""Softmax attention, written once for the whole library.
+
+Vaswani et al., "Attention Is All You Need" (arXiv:1706.03762), equation 1, with the three hooks that position schemes
+need: a bias on the logits, another way to form them, and a rescaling of them.
+
+Cost: time O(B N T S H), memory O(B N T S).
+"""
+
+from keras import ops
+
+# Added to the logits that a mask forbids: far below any real logit, yet finite, so that a query which may attend to
+# nothing at all gets uniform weights instead of NaN.
+_FORBIDDEN = -1e9
+
+
+def attend(
+    query,
+    key,
+    value,
+    *,
+    mask=None,
+    bias=None,
+    scale=None,
+    score=None,
+    rescale=None,
+    dropout=None,
+    return_scores=False,
+):
+    """Scaled dot-product attention.
+
+    The softmax is computed in float32, whatever the dtype of the inputs.
+
+    Args:
+        query: float[B, T, N, H].
+        key: float[B, S, N, H].
+        value: float[B, S, N, H].
+        mask: bool, broadcastable to [B, N, T, S], True = may attend. None attends everywhere.
+        bias: float, broadcastable to [B, N, T, S], added to the scaled logits (T5, ALiBi).
+        scale: The factor of the logits; the default is H ** -0.5.
+        score: `score(query, key) -> float[B, N, T, S]` on float[B, N, T, H] and float[B, N, S, H], already scaled;
+            replaces the dot product (Shaw, Transformer-XL, NEZHA).
+        rescale: `rescale(logits) -> logits`, applied after the bias and before the mask (DA-Transformer).
+        dropout: `dropout(weights) -> weights`, applied to the attention weights.
+        return_scores: Also return the logits, before the mask.
+
+    Returns:
+        float[B, T, N, H], in the dtype of `value`; with `return_scores` a pair of it and float32[B, N, T, S].
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.ones((2, 5, 4, 8), "float32")
+    >>> tuple(attend(x, x, x).shape)
+    (2, 5, 4, 8)
+    """
+    if scale is None:
+        scale = query.shape[-1] ** -0.5
+    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # [B, N, T, H]
+    key = ops.transpose(key, (0, 2, 1, 3))  # [B, N, S, H]
+    values = ops.transpose(value, (0, 2, 1, 3))  # [B, N, S, H]
+
+    logits = score(query, key) if score is not None else ops.matmul(query, ops.swapaxes(key, -1, -2))
+    logits = ops.cast(logits, "float32")  # [B, N, T, S]
+    if bias is not None:
+        logits = logits + ops.cast(bias, "float32")
+    if rescale is not None:
+        logits = rescale(logits)
+    masked = logits
+    if mask is not None:
+        # A sum, not a choice: every layer adds the same tensor, which the compiler forms once.
+        masked = logits + ops.cast(ops.logical_not(mask), "float32") * _FORBIDDEN
+    weights = ops.cast(ops.softmax(masked, axis=-1), value.dtype)
+    if dropout is not None:
+        weights = dropout(weights)
+    output = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))  # [B, T, N, H]
+    return (output, logits) if return_scores else output

@@ -1,0 +1,198 @@
+"""WordPiece tokenisation (Wu et al., 2016, arXiv:1609.08144) as BERT uses it, as TensorFlow operations.
+
+Token ids equal those of Hugging Face's `tokenizers`. The matching itself is TensorFlow Text's linear-time algorithm
+(Song et al., 2021, arXiv:2012.15524), whose model travels inside the graph: an export needs no vocabulary file and no
+table to be initialised. `keras_nlp.tokenizers.WordPieceTokenizer` stands on the same operation, but splits, lowers and
+limits words by other rules than BERT: its ids differ on accents, final sigmas and words of more than 100 bytes.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfmodels.errors import UserError
+from tfmodels.text.normalize import MAX_WORD_BYTES, separate_words
+
+_REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_SUFFIX_INDICATOR = "##"
+
+
+class WordPieceTokenizer:
+    """Turns text into the ids of word pieces.
+
+    A text's own "[SEP]" or "[MASK]" is plain text, five pieces or so, never the special token: what a user sends cannot
+    forge the structure of a sequence. (Hugging Face's tokenisers do the same when `encode_special_tokens` is set.)
+
+    Args:
+        vocabulary: The path of a text file with one piece a line, or the pieces. A piece's position is its id; pieces
+            that continue a word begin with "##"; [PAD], [UNK], [CLS] and [SEP] must be among them.
+        lowercase: Take text to lower case first, as the "uncased" vocabularies want it.
+        strip_accents: Remove accents. None means: if `lowercase`, as in BERT.
+
+    Attributes:
+        pad_token_id, unk_token_id, cls_token_id, sep_token_id: The ids of the special tokens.
+        mask_token_id: The id of [MASK], or None where the vocabulary has none.
+
+    Raises:
+        UserError: The vocabulary cannot be read, is empty, holds a piece twice or lacks a special token.
+
+    Example:
+    >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##want", "##ed", "!"])
+    >>> tokenizer(tf.constant(["Unwanted!", "unknown", ""]))
+    <tf.RaggedTensor [[4, 5, 6, 7], [1], []]>
+    """
+
+    def __init__(
+        self,
+        vocabulary: str | os.PathLike | Sequence[str],
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+    ):
+        self._pieces = _check_vocabulary(
+            _read_vocabulary(Path(vocabulary)) if isinstance(vocabulary, (str, os.PathLike)) else list(vocabulary)
+        )
+        self._ids = {piece: id for id, piece in enumerate(self._pieces)}
+        self.lowercase = bool(lowercase)
+        self.strip_accents = self.lowercase if strip_accents is None else bool(strip_accents)
+        self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id = map(self._ids.get, _REQUIRED)
+        self.mask_token_id = self._ids.get("[MASK]")
+        # The model is a constant that every graph may capture, so it must not belong to the graph of the moment.
+        with tf.init_scope(), tf.device("CPU:0"):
+            try:
+                self._matcher = tf_text.FastWordpieceTokenizer(
+                    self._pieces,
+                    suffix_indicator=_SUFFIX_INDICATOR,
+                    max_bytes_per_word=MAX_WORD_BYTES,
+                    token_out_type=tf.int32,
+                    no_pretokenization=True,
+                )
+            except RuntimeError as error:
+                raise UserError(f"TensorFlow Text cannot use the vocabulary: {error}.") from error
+
+    def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenises a batch of texts.
+
+        Args:
+            text: string[B], UTF-8; undecodable bytes are dropped.
+
+        Returns:
+            int32[B, None]: the ids of the pieces, without special tokens.
+
+        Raises:
+            UserError: `text` is not a vector of strings.
+        """
+        words = tf.strings.split(separate_words(text, lowercase=self.lowercase, strip_accents=self.strip_accents))
+        return self._matcher.tokenize(words).merge_dims(-2, -1)
+
+    def detokenize(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+        """Joins pieces into words and words with blanks; [PAD], [CLS] and [SEP] are left out.
+
+        What normalising removed (case, accents, the kind of white space) does not come back.
+
+        Args:
+            token_ids: int[B, T], dense or ragged.
+
+        Returns:
+            string[B].
+
+        Example:
+        >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##want", "##ed", "!"])
+        >>> tokenizer.detokenize([[2, 4, 5, 6, 7, 3]])
+        <tf.Tensor: shape=(1,), dtype=string, numpy=array([b'unwanted !'], dtype=object)>
+        """
+        if not isinstance(token_ids, tf.RaggedTensor):
+            token_ids = tf.RaggedTensor.from_tensor(token_ids)
+        added = (self.pad_token_id, self.cls_token_id, self.sep_token_id)
+        kept = tf.reduce_all([token_ids.flat_values != id for id in added], axis=0)
+        token_ids = tf.ragged.boolean_mask(token_ids, token_ids.with_flat_values(kept))
+        pieces = tf.gather(tf.constant(self._pieces), token_ids)
+        return tf.strings.regex_replace(tf.strings.reduce_join(pieces, -1, separator=" "), f" {_SUFFIX_INDICATOR}", "")
+
+    def vocabulary_size(self) -> int:
+        """Returns the number of pieces, V."""
+        return len(self._pieces)
+
+    def get_vocabulary(self) -> list[str]:
+        """Returns the pieces in the order of their ids."""
+        return list(self._pieces)
+
+    def id_to_token(self, id: int) -> str:
+        """Returns the piece with an id.
+
+        Raises:
+            UserError: There is no such id.
+        """
+        if not 0 <= id < len(self._pieces):
+            raise UserError(f"There is no token {id}: ids go from 0 to {len(self._pieces) - 1}.")
+        return self._pieces[id]
+
+    def token_to_id(self, token: str) -> int:
+        """Returns the id of a piece.
+
+        Raises:
+            UserError: The vocabulary lacks the piece.
+        """
+        if token not in self._ids:
+            raise UserError(f"The vocabulary has no piece {token!r}.")
+        return self._ids[token]
+
+    def get_config(self) -> dict:
+        """Returns the arguments that make an equal tokeniser, the vocabulary as a list."""
+        return {"vocabulary": self.get_vocabulary(), **self.options()}
+
+    def options(self) -> dict:
+        """Returns the arguments besides the vocabulary."""
+        return {"lowercase": self.lowercase, "strip_accents": self.strip_accents}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "WordPieceTokenizer":
+        """Makes a tokeniser from what `get_config` returned."""
+        return cls(**config)
+
+    def save_vocabulary(self, file: str | os.PathLike) -> None:
+        """Writes the pieces, one a line, as BERT's `vocab.txt`."""
+        Path(file).write_bytes(self._vocabulary_bytes())
+
+    def vocabulary_sha256(self) -> str:
+        """Returns the checksum of the file that `save_vocabulary` writes."""
+        return hashlib.sha256(self._vocabulary_bytes()).hexdigest()
+
+    def _vocabulary_bytes(self) -> bytes:
+        return "".join(f"{piece}\n" for piece in self._pieces).encode("utf-8")
+
+
+def _read_vocabulary(file: Path) -> list[str]:
+    """Reads one piece a line, where only line feeds end a line: other line separators may be pieces."""
+    try:
+        lines = file.read_bytes().decode("utf-8").split("\n")
+    except OSError as error:
+        raise UserError(f"The vocabulary {file} cannot be read ({error.strerror}): give a vocab.txt.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The vocabulary {file} is not UTF-8 text: give a vocab.txt with one piece a line.") from error
+    pieces = [line.removesuffix("\r") for line in lines]
+    return pieces[:-1] if pieces[-1] == "" else pieces
+
+
+def _check_vocabulary(pieces: list[str]) -> list[str]:
+    """Returns the pieces if they make a vocabulary.
+
+    Raises:
+        UserError: They do not.
+    """
+    if not pieces:
+        raise UserError("The vocabulary is empty: give one piece a line, [PAD], [UNK], [CLS] and [SEP] among them.")
+    for id, piece in enumerate(pieces):
+        if not isinstance(piece, str) or piece in ("", _SUFFIX_INDICATOR) or "\n" in piece or "\r" in piece:
+            raise UserError(f"Piece {id} of the vocabulary, {piece!r}, is no piece: remove it and what follows from it.")
+    twice = [piece for piece, count in Counter(pieces).items() if count > 1]
+    if twice:
+        raise UserError(f"The vocabulary holds {twice[0]!r} more than once: every piece needs one id.")
+    missing = [token for token in _REQUIRED if token not in pieces]
+    if missing:
+        raise UserError(f"The vocabulary lacks {' and '.join(missing)}: add what a BERT vocabulary has.")
+    return pieces

@@ -1,0 +1,154 @@
+"""Batches of token sequences: grouped by length so that little is padding, in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# Rows are sorted by length within pools of this many batches: small enough to stay random, large enough to pad little.
+_POOL = 64
+
+
+class Batches:
+    """Rows of token ids with their targets, as length-bucketed batches in a new order every epoch.
+
+    The order of epoch e depends only on the seed and on e, so that a run which was killed goes on with the batches
+    that it would have seen.
+
+    Args:
+        token_ids: Ragged int[rows, None], special tokens included.
+        targets: Arrays or ragged tensors with one row for each row of `token_ids`, by name. A ragged target is padded
+            with zeros to the length of its batch.
+        batch_size: rows.
+        segment_ids: Ragged int[rows, None]; the default is all zeros.
+        bucket_lengths: tokens, ascending; a batch is padded to the first bucket that holds its longest row. The
+            default pads to the next multiple of 8. Give a few buckets where every new shape means a compilation.
+        seed: Decides the order.
+
+    Raises:
+        ValueError: There are no rows, or a row is longer than the last bucket.
+    """
+
+    def __init__(
+        self,
+        token_ids: tf.RaggedTensor,
+        targets: Mapping[str, np.ndarray | tf.RaggedTensor],
+        batch_size: int,
+        *,
+        segment_ids: tf.RaggedTensor | None = None,
+        bucket_lengths: Sequence[int] | None = None,
+        seed: int = 0,
+    ):
+        self.token_ids = tf.cast(token_ids, tf.int32)
+        self.targets = dict(targets)
+        self.batch_size = batch_size
+        self.segment_ids = None if segment_ids is None else tf.cast(segment_ids, tf.int32)
+        self.lengths = token_ids.row_lengths().numpy()
+        self.seed = seed
+        if not len(self.lengths):
+            raise ValueError("there are no rows to make batches of.")
+        if bucket_lengths is None:
+            bucket_lengths = range(8, int(self.lengths.max()) + 8, 8)
+        self.bucket_lengths = np.asarray(bucket_lengths)
+        if self.lengths.max() > self.bucket_lengths[-1]:
+            raise ValueError(
+                f"a row of {self.lengths.max()} tokens is longer than the last bucket, {bucket_lengths[-1]}."
+            )
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of every batch of an epoch, in order."""
+        random = np.random.default_rng((self.seed, epoch))
+        rows = random.permutation(len(self.lengths))
+        batches = []
+        for start in range(0, len(rows), self.batch_size * _POOL):
+            pool = rows[start : start + self.batch_size * _POOL]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def dataset(self, first_epoch: int = 0, epochs: int = 1) -> tf.data.Dataset:
+        """The batches `(inputs, targets)` of the epochs from `first_epoch` up to, not including, `epochs`."""
+
+        def row_numbers():
+            for epoch in range(first_epoch, epochs):
+                yield from self.plan(epoch)
+
+        return self._batches(row_numbers)
+
+    def in_order(self) -> tf.data.Dataset:
+        """The batches `(inputs, targets)` of all rows in the order that they were given in."""
+        starts = range(0, len(self.lengths), self.batch_size)
+        rows = np.arange(len(self.lengths))
+        return self._batches(lambda: (rows[start : start + self.batch_size] for start in starts))
+
+    def with_targets(self, targets: Mapping[str, np.ndarray | tf.RaggedTensor]) -> Batches:
+        """The same rows with more targets."""
+        return Batches(
+            self.token_ids,
+            {**self.targets, **targets},
+            self.batch_size,
+            segment_ids=self.segment_ids,
+            bucket_lengths=self.bucket_lengths,
+            seed=self.seed,
+        )
+
+    def outputs_of(self, model, dtype="float32") -> dict[str, np.ndarray | tf.RaggedTensor]:
+        """A model's outputs for every row, in the rows' order, computed in batches of equal length.
+
+        Args:
+            model: Takes a batch's inputs and returns a dict of [B, ...] and [B, T, ...] tensors.
+            dtype: What the outputs are kept in; float16 halves the memory of hidden states.
+
+        Returns:
+            Arrays [rows, ...] by name; ragged [rows, None, ...] tensors where an output has a length axis.
+        """
+        by_length = np.argsort(self.lengths, kind="stable")
+        starts = range(0, len(by_length), self.batch_size)
+        apply = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+        parts = {}
+        for inputs, _ in self._batches(lambda: (by_length[start : start + self.batch_size] for start in starts)):
+            for name, value in apply(inputs).items():
+                value = tf.cast(value, dtype)
+                if value.shape.rank > 2:
+                    value = tf.RaggedTensor.from_tensor(
+                        value, lengths=tf.reduce_sum(tf.cast(inputs["padding_mask"], tf.int64), 1)
+                    )
+                parts.setdefault(name, []).append(value)
+        back = np.argsort(by_length)
+        outputs = {name: tf.gather(tf.concat(values, axis=0), back) for name, values in parts.items()}
+        return {name: v if isinstance(v, tf.RaggedTensor) else v.numpy() for name, v in outputs.items()}
+
+    def _batches(self, row_numbers):
+        dataset = tf.data.Dataset.from_generator(row_numbers, output_signature=tf.TensorSpec([None], tf.int64))
+        return dataset.map(self._gather, num_parallel_calls=2).prefetch(4)
+
+    def _gather(self, rows):
+        token_ids = tf.gather(self.token_ids, rows)
+        longest = tf.cast(tf.reduce_max(token_ids.row_lengths()), tf.int32)
+        bucket = tf.searchsorted(tf.constant(self.bucket_lengths, tf.int32), longest[None])[0]
+        length = tf.constant(self.bucket_lengths, tf.int32)[bucket]
+
+        def pad(ragged):
+            dense = ragged.to_tensor()  # [B, longest, ...]
+            missing = length - tf.shape(dense)[1]
+            return tf.pad(dense, [[0, 0], [0, missing]] + [[0, 0]] * (dense.shape.rank - 2))  # [B, T, ...]
+
+        padded = pad(token_ids)  # [B, T]
+        inputs = {
+            "token_ids": padded,
+            "segment_ids": tf.zeros_like(padded)
+            if self.segment_ids is None
+            else pad(tf.gather(self.segment_ids, rows)),
+            "padding_mask": tf.sequence_mask(token_ids.row_lengths(), length),
+        }
+        targets = {}
+        for name, values in self.targets.items():
+            gathered = tf.gather(values, rows)
+            targets[name] = pad(gathered) if isinstance(gathered, tf.RaggedTensor) else gathered
+        return inputs, targets

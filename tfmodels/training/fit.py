@@ -1,0 +1,174 @@
+"""The fit loop: Keras `fit` with AdamW, TensorBoard, early stopping, and checkpoints that a killed run goes on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import keras
+
+from tfmodels.errors import UserError
+from tfmodels.models.config import Config
+from tfmodels.training.batches import Batches
+from tfmodels.training.checkpoints import restore_variables, save_variables
+from tfmodels.training.optimizers import adamw
+from tfmodels.training.schedules import WarmupLinearDecay
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig(Config):
+    """One training recipe.
+
+    Attributes:
+        epochs: At most so many passes over the data.
+        batch_size: rows, for `Batches`.
+        learning_rate: The schedule's peak.
+        warmup: fraction of all steps until the peak; the rate then falls linearly to zero.
+        weight_decay: AdamW's decoupled decay, of matrices only.
+        clip_norm: The largest global norm of the gradient; None leaves it alone.
+        precision: What the model computes in: float32, bfloat16 or float16; see `policy_for`.
+        patience: epochs without a better `monitor` after which training stops; None trains all epochs. Either way the
+            weights of the best epoch are kept when there is validation.
+        monitor: The validation figure that decides which epoch is best; it is maximised unless it ends in "loss".
+        seed: Decides the order of the batches, the random weights and dropout.
+    """
+
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float | None = 1.0
+    precision: str = "float32"
+    patience: int | None = None
+    monitor: str = "val_accuracy"
+    seed: int = 0
+
+
+def fit(
+    model: keras.Model,
+    train: Batches,
+    validation: Batches | None,
+    config: FitConfig,
+    directory,
+    *,
+    loss=None,
+    metrics=None,
+    callbacks=(),
+    verbose="auto",
+) -> dict[str, list[float]]:
+    """Trains a model, or goes on training it from the last whole epoch in `directory`.
+
+    The model ends with the weights of its best epoch by `config.monitor` (of the last one without validation).
+
+    Args:
+        model: A task, or a `Distiller`, whose loss is its own.
+        train: The rows to learn from.
+        validation: The rows to choose the best epoch by, or None.
+        config: The recipe.
+        directory: Where checkpoints and TensorBoard's logs lie; made when absent.
+        loss: As `keras.Model.compile` takes it.
+        metrics: As `keras.Model.compile` takes them.
+        callbacks: Further Keras callbacks.
+        verbose: As `keras.Model.fit` takes it.
+
+    Returns:
+        Every figure of every epoch, by name, earlier runs' epochs included.
+
+    Raises:
+        UserError: The loss became NaN or infinite, or the checkpoint is of another model. What was saved stays.
+    """
+    directory = Path(directory)
+    steps = len(train) * config.epochs
+    schedule = WarmupLinearDecay(config.learning_rate, steps, round(steps * config.warmup))
+    optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+    if config.precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    # XLA makes small steps on a CPU slower, not faster.
+    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+
+    progress = _Progress(config, directory / "checkpoints", has_validation=validation is not None)
+    progress.set_model(model)
+    progress.restore()
+    if not progress.finished:
+        model.fit(
+            train.dataset(progress.epoch, config.epochs),
+            initial_epoch=progress.epoch,
+            epochs=config.epochs,
+            steps_per_epoch=len(train),
+            validation_data=None if validation is None else validation.in_order(),
+            callbacks=[
+                # Keras draws histograms of every weight at the end of an epoch; the graph is drawn once.
+                keras.callbacks.TensorBoard(directory / "logs", histogram_freq=1, write_graph=progress.epoch == 0),
+                progress,
+                *callbacks,
+            ],
+            verbose=verbose,
+        )
+    progress.restore_best()
+    return progress.history
+
+
+class _Progress(keras.callbacks.Callback):
+    """Keeps the history, the best weights and the whole state on disk; stops when nothing gets better."""
+
+    def __init__(self, config, directory, has_validation):
+        super().__init__()
+        self.config = config
+        self.state_file = directory / "state.safetensors"
+        self.best_file = directory / "best.safetensors"
+        self.has_validation = has_validation
+        self.epoch = 0
+        self.history: dict[str, list[float]] = {}
+
+    @property
+    def finished(self):
+        return self.epoch >= self.config.epochs or self._out_of_patience()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss became {logs['loss']} in epoch {epoch + 1}: lower the learning rate "
+                f"({self.config.learning_rate}) or clip the gradient; the last good checkpoint is {self.state_file}."
+            )
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+        self.epoch = epoch + 1
+        # The best weights come first: a kill between the two files repeats this epoch and writes the same again.
+        if self._best_epoch() == epoch:
+            save_variables(self.model.variables, self.best_file, {"epoch": epoch})
+        save_variables(self._state(), self.state_file, {"epoch": self.epoch, "history": self.history})
+        if self._out_of_patience():
+            self.model.stop_training = True
+
+    def restore(self):
+        if self.state_file.exists():
+            notes = restore_variables(self._state(), self.state_file)
+            self.epoch, self.history = notes["epoch"], notes["history"]
+
+    def restore_best(self):
+        if self.has_validation and self.best_file.exists():
+            restore_variables(self.model.variables, self.best_file)
+
+    def _state(self):
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _best_epoch(self):
+        """The epoch whose weights are kept: the last of the equals among the best, or simply the last."""
+        if not self.has_validation:
+            return self.epoch - 1
+        if self.config.monitor not in self.history:
+            raise UserError(
+                f"monitor {self.config.monitor!r} is no figure of this run: choose one of "
+                f"{', '.join(name for name in self.history if name.startswith('val_'))}."
+            )
+        values = self.history[self.config.monitor]
+        best = min(values) if self.config.monitor.endswith("loss") else max(values)
+        return len(values) - 1 - values[::-1].index(best)
+
+    def _out_of_patience(self):
+        patience = self.config.patience
+        return bool(patience is not None and self.history and self.epoch - 1 - self._best_epoch() >= patience)
