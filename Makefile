@@ -1,6 +1,6 @@
 # Every target sets up what it needs on a fresh machine.
 .DEFAULT_GOAL := help
-.PHONY: help run test parity bench lint format library
+.PHONY: help run test library parity bench lint format constraints
 
 ENV := PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1
 
@@ -35,3 +35,7 @@ lint: ## format and style checks
 format: ## mend what lint finds
 	@./bootstrap tfx
 	@.venvs/tfx/bin/ruff format . && .venvs/tfx/bin/ruff check --fix .
+
+constraints: ## pin every stack afresh after a change of setup.py
+	@./bootstrap uv
+	@constraints/compile.sh

@@ -1,11 +1,17 @@
 """The command line: `tfmodels COMMAND`. Each command's code loads only when the command is called."""
 
+import os
+import warnings
 from importlib import import_module
 
 import click
 
 from tfmodels import __version__
 from tfmodels.errors import UserError
+
+# TensorFlow's start-up notes and warnings about other packages' plans say nothing to a user of commands.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+warnings.filterwarnings("ignore", category=FutureWarning)
 
 # name -> (module:attribute of the click command, one line of help)
 _COMMANDS = {

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tfmodels.cli import _COMMANDS, main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("command", [name for name in _COMMANDS if name != "run"])
+def test_every_command_has_help(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output and len(result.output) > 120
+
+
+def test_list_shows_what_matches():
+    output = run("list", "bert_b*").output
+    assert "bert_base" in output and "109,482,240" in output and "bert_tiny" not in output
+
+
+def test_list_says_when_nothing_matches():
+    result = run("list", "gpt*")
+    assert result.exit_code == 2 and "no model matches 'gpt*'" in result.output
+
+
+def test_describe_gives_the_configuration_as_json():
+    facts = json.loads(run("describe", "bert_tiny", "--json").output)
+    assert facts["parameters"] == 4_385_920 and facts["config"]["num_layers"] == 2
+
+
+def test_a_misspelt_model_is_answered_with_the_nearest_name():
+    result = run("describe", "bert_bas")
+    assert result.exit_code == 2 and "did you mean 'bert_base'?" in result.output and "Traceback" not in result.output
+
+
+def test_catalogue_prints_every_row_as_json():
+    assert len(json.loads(run("catalogue", "--json").output)) == 82
+
+
+def test_catalogue_filters_by_status():
+    rows = json.loads(run("catalogue", "--json", "--status", "done").output)
+    assert rows and {row["status"] for row in rows} == {"done"}
+
+
+def test_convert_goes_both_ways(tmp_path):
+    import keras
+    import numpy as np
+
+    import tfmodels
+
+    model = tfmodels.create_model("bert_tiny", num_layers=1, vocabulary_size=50, hidden_dim=8, intermediate_dim=12)
+    model.save(tmp_path / "a.keras")
+    assert run("convert", str(tmp_path / "a.keras"), str(tmp_path / "hf")).exit_code == 0
+    assert run("convert", str(tmp_path / "hf"), str(tmp_path / "b.keras")).exit_code == 0
+    back = keras.saving.load_model(tmp_path / "b.keras")
+    for ours, theirs in zip(model.weights, back.weights):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_convert_refuses_two_of_a_kind(tmp_path):
+    (tmp_path / "a.keras").touch()
+    result = run("convert", str(tmp_path / "a.keras"), str(tmp_path / "b.keras"))
+    assert result.exit_code == 2 and "in either order" in result.output
+    assert not (tmp_path / "b.keras").exists()
+
+
+def test_doctor_names_what_is_there():
+    output = run("doctor").output
+    assert "tensorflow-text" in output and "glibc" in output

@@ -1,0 +1,189 @@
+"""The survey's systems, row by row, with the code that implements each and the evidence that holds it.
+
+A row is `done` when all of the system is there and its evidence passes, `partly` when a named part of it is, and
+`planned` otherwise. `tests/test_catalogue.py` checks that every path named here exists.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One system of the survey.
+
+    Attributes:
+        id: The row's number in the survey's catalogue.
+        system: The system's name.
+        paper: Where it was published.
+        code: Module paths of the implementation.
+        evidence: The kinds of evidence: parity, oracle, invariants, learning.
+        tests: The test files that hold it.
+        status: done, partly or planned.
+        note: What is there, where it is only a part.
+    """
+
+    id: str
+    system: str
+    paper: str
+    code: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    status: str = "planned"
+    note: str = ""
+
+
+def _partly(row, note, code, evidence, tests, status="partly"):
+    return Row(*row, tuple(code), tuple(evidence), tuple(tests), status, note)
+
+
+ROWS = (
+    Row("W1", "LSA", "Deerwester et al. 1990"),
+    Row("W2", "word2vec", "arXiv:1301.3781, arXiv:1310.4546"),
+    Row("W3", "GloVe", "Pennington et al. 2014"),
+    Row("W4", "fastText", "arXiv:1607.04606, arXiv:1607.01759"),
+    Row("W5", "TextRank", "Mihalcea and Tarau 2004"),
+    Row("W6", "ELMo", "arXiv:1802.05365"),
+    _partly(
+        ("W7", "BPE, byte-level BPE, WordPiece", "arXiv:1508.07909, arXiv:1810.04805"),
+        "WordPiece encoding in the graph, equal to Hugging Face tokenizers",
+        ["tfmodels/text/normalize.py", "tfmodels/text/wordpiece.py"],
+        ["parity"],
+        ["tests/text/test_wordpiece.py"],
+    ),
+    Row("W8", "BPEmb", "arXiv:1710.02187"),
+    Row("W9", "Moses preparation", "Koehn et al. 2007"),
+    _partly(
+        ("W10", "Metrics", "-"),
+        "accuracy, precision, recall, macro-F1, ROC and PR curves and their areas, calibration",
+        ["tfmodels/metrics/classification.py"],
+        ["parity"],
+        ["tests/metrics/test_classification.py"],
+    ),
+    Row("A1", "Transformer", "arXiv:1706.03762"),
+    Row("A2", "Relative positions (Shaw)", "arXiv:1803.02155"),
+    Row("A3", "DA-Transformer", "arXiv:2010.06925"),
+    Row("A4", "Reformer", "arXiv:2001.04451"),
+    Row("A5", "Star-Transformer", "arXiv:1902.09113"),
+    Row("A6", "Transformer-XL", "arXiv:1901.02860"),
+    Row("A7", "BP-Transformer", "arXiv:1911.04070"),
+    Row("A8", "Multi-Scale self-attention", "arXiv:1912.00544"),
+    Row("A9", "Low-rank and locality constrained attention", "Guo et al. 2019"),
+    Row("A10", "External attention", "arXiv:2105.02358"),
+    Row("A11", "FF-only", "arXiv:2105.02723"),
+    Row("A12", "Set Transformer", "arXiv:1810.00825"),
+    Row("A13", "Routing Transformer", "arXiv:2003.05997"),
+    Row("A14", "ETC", "arXiv:2004.08483"),
+    Row("A15", "Linformer", "arXiv:2006.04768"),
+    Row("A16", "BigBird", "arXiv:2007.14062"),
+    _partly(
+        ("A17", "Position schemes", "arXiv:1706.03762, arXiv:1810.04805"),
+        "sinusoid and learned positions; the hooks of the relative schemes",
+        ["tfmodels/layers/positions.py"],
+        ["oracle"],
+        ["tests/layers/test_positions.py"],
+    ),
+    Row("A18", "Style Transformer", "arXiv:1905.05621"),
+    Row("P1", "GPT, GPT-2", "Radford et al. 2018, 2019"),
+    _partly(
+        ("P2", "BERT", "arXiv:1810.04805"),
+        "the encoder and its task heads; pre-training is planned",
+        ["tfmodels/models/bert.py", "tfmodels/models/tasks.py", "tfmodels/interop/bert.py"],
+        ["parity", "invariants", "learning"],
+        ["tests/parity/test_bert.py", "tests/models/test_bert.py"],
+    ),
+    Row("P3", "RoBERTa", "arXiv:1907.11692"),
+    Row("P4", "ALBERT", "arXiv:1909.11942"),
+    Row("P5", "ELECTRA", "arXiv:2003.10555"),
+    Row("P6", "XLNet", "arXiv:1906.08237"),
+    Row("P7", "SpanBERT", "arXiv:1907.10529"),
+    Row("P8", "ERNIE 1.0 / 2.0 (Baidu)", "arXiv:1904.09223, arXiv:1907.12412"),
+    Row("P9", "ERNIE (Tsinghua)", "arXiv:1905.07129"),
+    Row("P10", "UniLM", "arXiv:1905.03197"),
+    Row("P11", "MASS", "arXiv:1905.02450"),
+    Row("P12", "BART", "arXiv:1910.13461"),
+    Row("P13", "T5", "arXiv:1910.10683"),
+    Row("P14", "NEZHA", "arXiv:1909.00204"),
+    Row("P15", "PanGu-alpha", "arXiv:2104.12369"),
+    Row("P16", "MT-DNN", "arXiv:1901.11504"),
+    Row("P17", "InfoWord", "arXiv:1910.08350"),
+    Row("P18", "TNF", "arXiv:2008.01466"),
+    Row("P19", "ULMFiT", "arXiv:1801.06146"),
+    Row("P20", "SiATL", "arXiv:1902.10547"),
+    _partly(
+        ("D1", "Knowledge distillation", "arXiv:1503.02531"),
+        "",
+        ["tfmodels/distillation/losses.py", "tfmodels/distillation/distiller.py"],
+        ["oracle", "learning"],
+        ["tests/distillation/test_losses.py", "tests/distillation/test_distiller.py"],
+        status="done",
+    ),
+    Row("D2", "Asynchronous and synchronous teachers", "arXiv:1804.03235"),
+    Row("D3", "Privileged-feature distillation", "arXiv:1907.05171"),
+    Row("D4", "BERT -> BiLSTM", "arXiv:1903.12136"),
+    _partly(
+        ("D5", "TinyBERT", "arXiv:1909.10351"),
+        "embedding, hidden, attention and prediction losses with a layer map",
+        ["tfmodels/distillation/losses.py"],
+        ["oracle"],
+        ["tests/distillation/test_losses.py"],
+    ),
+    Row("D6", "BERT layer-subset students", "arXiv:1910.01108"),
+    Row("D7", "LAMB", "arXiv:1904.00962"),
+    _partly(
+        ("D8", "Mixed precision", "arXiv:1710.03740"),
+        "bfloat16 and float16 policies; float32 softmax, heads, losses and exports",
+        ["tfmodels/training/precision.py"],
+        ["invariants"],
+        ["tests/models/test_bert.py"],
+    ),
+    _partly(
+        ("D9", "Clipping", "arXiv:1211.5063"),
+        "by global norm, through Keras",
+        ["tfmodels/training/optimizers.py"],
+        ["oracle"],
+        ["tests/training/test_optimizers.py"],
+    ),
+    Row("D10", "Optimisers, schedules and losses of the survey", "-"),
+    Row("D11", "Normalisations", "-"),
+    Row("D12", "Targeted dropout", "arXiv:1905.13678"),
+    Row("D13", "Large batches, several workers", "arXiv:1706.02677"),
+    Row("V1", "CNN blocks", "-"),
+    Row("V2", "MLP-Mixer", "arXiv:2105.01601"),
+    Row("V3", "RepMLP", "arXiv:2105.01883"),
+    Row("G1", "PixelRNN, PixelCNN, PixelCNN++, SNAIL", "arXiv:1601.06759, arXiv:1701.05517, arXiv:1712.09763"),
+    Row("G2", "Flows: NICE, RealNVP, Glow, MAF, IAF, Flow++", "arXiv:1410.8516, arXiv:1605.08803, arXiv:1807.03039"),
+    Row("G3", "VAE, IWAE, IAF-VAE, PixelVAE, VQ-VAE, wake-sleep", "arXiv:1312.6114, arXiv:1711.00937"),
+    Row("G4", "GAN, AAE, BiGAN/ALI", "arXiv:1406.2661, arXiv:1511.05644, arXiv:1605.09782"),
+    Row("G5", "MADE", "arXiv:1502.03509"),
+    Row("G6", "Denoising and split-brain auto-encoders", "Vincent et al. 2008, arXiv:1611.09842"),
+    Row("S1", "Relative patches, rotation, jigsaw", "arXiv:1505.05192, arXiv:1803.07728, arXiv:1603.09246"),
+    Row("S2", "CPC", "arXiv:1807.03748"),
+    Row("S3", "Deep InfoMax, AMDIM", "arXiv:1808.06670, arXiv:1906.00910"),
+    Row("S4", "DeepCluster, Local Aggregation, ClusterFit", "arXiv:1807.05520, arXiv:1903.12355, arXiv:1912.03330"),
+    Row("S5", "InstDisc, CMC, MoCo, PIRL, SimCLR", "arXiv:1805.01978, arXiv:1911.05722, arXiv:2002.05709"),
+    Row("S6", "DGI, GCC, VGAE, GraphRNN, ANE, GraphGAN", "arXiv:1809.10341, arXiv:2006.09963, arXiv:1611.07308"),
+    Row("M1", "Show, Attend and Tell", "arXiv:1502.03044"),
+    Row("M2", "MLBL-B, MLBL-F", "Kiros et al. 2014"),
+    Row("M3", "Visual-semantic alignment", "arXiv:1412.2306"),
+    Row("M4", "UniT", "arXiv:2102.10772"),
+    Row("M5", "Moment matching for multi-source adaptation", "arXiv:1812.01754"),
+    Row("M6", "Multi-task learning", "Caruana 1997"),
+)
+
+
+def as_dicts() -> list[dict]:
+    """The rows as JSON-able objects."""
+    return [
+        {
+            "id": row.id,
+            "system": row.system,
+            "paper": row.paper,
+            "code": list(row.code),
+            "evidence_kind": list(row.evidence),
+            "evidence_tests": list(row.tests),
+            "status": row.status,
+            "note": row.note,
+        }
+        for row in ROWS
+    ]
