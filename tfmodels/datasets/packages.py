@@ -127,8 +127,7 @@ def unpack(archive: Path, directory: Path, root: str, files: Sequence[str]) -> N
     Raises:
         UserError: A file is missing, or some member of the archive would leave the folder that it is unpacked into.
     """
-    opened = zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive)
-    with opened:
+    with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
         members = {}
         for member in opened.infolist() if isinstance(opened, zipfile.ZipFile) else opened:
             name = _safe_name(member)

@@ -1,14 +1,14 @@
-"""Classes of characters as BERT tokenisers know them, written as RE2 character classes.
+r"""Classes of characters as BERT tokenisers know them, written as RE2 character classes.
 
 Hugging Face's `tokenizers` sorts characters by the general categories of Unicode 8.0, whatever Unicode its other parts
-follow, and TensorFlow's RE2 and ICU follow whichever Unicode they were built with: `\\p{P}` means other characters in
+follow, and TensorFlow's RE2 and ICU follow whichever Unicode they were built with: `\p{P}` means other characters in
 each release. Written out, the classes stay what they were when the models were trained, in every version of
 TensorFlow. A test compares them with `tokenizers` over all of Unicode.
 """
 
 
 def _character_class(ranges: str) -> str:
-    """Turns "9-A D" into the inside of an RE2 character class, `\\x{9}-\\x{A}\\x{D}`."""
+    r"""Turns "9-A D" into the inside of an RE2 character class, `\x{9}-\x{A}\x{D}`."""
     parts = (part.split("-") for part in ranges.split())
     return "".join("-".join(f"\\x{{{end}}}" for end in part) for part in parts)
 
@@ -20,14 +20,10 @@ REMOVED = _character_class(
 )
 
 # White space other than the blank itself.
-WHITE_SPACE = _character_class(
-    "9-A D A0 1680 2000-200A 2028-2029 202F 205F 3000"
-)
+WHITE_SPACE = _character_class("9-A D A0 1680 2000-200A 2028-2029 202F 205F 3000")
 
 # The blocks of CJK ideographs, in which every character is a word. The gap after 2B81F is in `tokenizers` too.
-IDEOGRAPHS = _character_class(
-    "3400-4DBF 4E00-9FFF F900-FAFF 20000-2A6DF 2A700-2B81F 2B920-2CEAF 2F800-2FA1F"
-)
+IDEOGRAPHS = _character_class("3400-4DBF 4E00-9FFF F900-FAFF 20000-2A6DF 2A700-2B81F 2B920-2CEAF 2F800-2FA1F")
 
 # Marks that take no room of their own (Mn).
 ACCENTS = _character_class(

@@ -44,9 +44,10 @@ class TextPreprocessor:
     def __init__(
         self, tokenizer: WordPieceTokenizer, sequence_length: int = 128, pair: bool = False, length_multiple: int = 8
     ):
-        special, texts = (3, 2) if pair else (2, 1)
-        if sequence_length < special + texts:
-            raise UserError(f"sequence_length {sequence_length} is too short: it must be at least {special + texts}.")
+        self._num_special = 3 if pair else 2  # [CLS], and a [SEP] after each text
+        shortest = 2 * self._num_special - 1
+        if sequence_length < shortest:
+            raise UserError(f"sequence_length {sequence_length} is too short: it must be at least {shortest}.")
         if length_multiple < 1:
             raise UserError(f"length_multiple must be at least 1, not {length_multiple}.")
         self.tokenizer = tokenizer
@@ -141,7 +142,9 @@ class TextPreprocessor:
             raise UserError(f"{file} is not JSON: save the preprocessor again.") from error
         version = config.get("schema_version") if isinstance(config, dict) else None
         if version != _SCHEMA_VERSION:
-            raise UserError(f"{file} has schema version {version}, this release reads {_SCHEMA_VERSION}: save it again.")
+            raise UserError(
+                f"{file} has schema version {version}, this release reads {_SCHEMA_VERSION}: save it again."
+            )
         try:
             saved = config["tokenizer"]
             tokenizer = WordPieceTokenizer(
@@ -160,14 +163,15 @@ class TextPreprocessor:
             raise UserError(f"This preprocessor takes {wanted}: it was made with pair={self.pair}.")
         segments = [self.tokenizer(text) for text in ([texts, second_texts] if self.pair else [texts])]
         lengths = [tf.cast(segment.row_lengths(), tf.int32) for segment in segments]
-        kept = _truncate(lengths, self.sequence_length - 1 - len(segments))
+        kept = _truncate(lengths, self.sequence_length - self._num_special)
 
         # Every position of the result names the place its token comes from: a segment, or one of three at the end.
         cls, sep, pad = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id, self.tokenizer.pad_token_id
         source = tf.concat([*(segment.flat_values for segment in segments), [cls, sep, pad]], axis=0)
         cls, sep, pad = (tf.size(source) - back for back in (3, 2, 1))
-        row_lengths = tf.add_n(kept) + 1 + len(segments)
-        position = tf.range(tf.maximum(tf.reduce_max(row_lengths), 1 + len(segments)))[tf.newaxis]  # [1, L]
+        row_lengths = tf.add_n(kept) + self._num_special
+        longest = tf.maximum(tf.reduce_max(row_lengths), 0)  # the maximum over an empty batch is the least integer
+        position = tf.range(longest)[tf.newaxis]  # [1, L]
         place = tf.where(position == 0, cls, pad)
         begin, origin = 1, 0  # where the segment begins in its row; where the rows of the segment begin in the source
         for segment, count in zip(segments, kept):
@@ -182,7 +186,8 @@ class TextPreprocessor:
     def _features(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         """Pads int32[B, L] ids of rows with the given lengths to the batch's T and adds masks and segments."""
         longest = tf.shape(token_ids)[1]
-        rounded = -(-longest // self.length_multiple) * self.length_multiple
+        # An empty batch is as long as one of empty texts.
+        rounded = -(-tf.maximum(longest, self._num_special) // self.length_multiple) * self.length_multiple
         target = tf.minimum(rounded, self.sequence_length)
         token_ids = tf.pad(token_ids, [[0, 0], [0, target - longest]], constant_values=self.tokenizer.pad_token_id)
         padding_mask = tf.sequence_mask(lengths, target)
@@ -198,16 +203,14 @@ class TextPreprocessor:
 def _truncate(lengths: list[tf.Tensor], room: int) -> list[tf.Tensor]:
     """Returns int32[B] lengths of one or two segments that together fit into `room` tokens, the longer one cut first.
 
-    Of two segments that are both longer than half the room, the second (or the longer one) gets the odd token.
+    Where neither fits into half the room both get half of it, and the longer one (the second of equals) the odd token.
     """
     if len(lengths) == 1:
         return [tf.minimum(lengths[0], room)]
     # Stacking also refuses batches of different sizes, which would otherwise be broadcast.
     first, second = tf.unstack(tf.stack(lengths))
-    short, long = tf.minimum(first, second), tf.maximum(first, second)
-    half = room // 2
-    fits_short = short <= half
-    short, long = tf.where(fits_short, short, half), tf.minimum(long, tf.where(fits_short, room - short, room - half))
+    short = tf.minimum(tf.minimum(first, second), room // 2)
+    long = tf.minimum(tf.maximum(first, second), room - short)
     return [tf.where(first > second, long, short), tf.where(first > second, short, long)]
 
 

@@ -86,8 +86,12 @@ class WordPieceTokenizer:
         Raises:
             UserError: `text` is not a vector of strings.
         """
-        words = tf.strings.split(separate_words(text, lowercase=self.lowercase, strip_accents=self.strip_accents))
-        return self._matcher.tokenize(words).merge_dims(-2, -1)
+        text = separate_words(text, lowercase=self.lowercase, strip_accents=self.strip_accents)
+        # `tf.strings.split` is this operation and a dozen more to count the rows, which a short text would notice.
+        words = tf.raw_ops.StringSplitV2(input=text, sep="")
+        word_splits = tf.searchsorted(words.indices[:, 0], tf.range(tf.size(text, tf.int64) + 1))
+        pieces = self._matcher.tokenize(words.values)  # int32[W, None]
+        return tf.RaggedTensor.from_row_splits(pieces.values, tf.gather(pieces.row_splits, word_splits), validate=False)
 
     def detokenize(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         """Joins pieces into words and words with blanks; [PAD], [CLS] and [SEP] are left out.
@@ -187,8 +191,11 @@ def _check_vocabulary(pieces: list[str]) -> list[str]:
     if not pieces:
         raise UserError("The vocabulary is empty: give one piece a line, [PAD], [UNK], [CLS] and [SEP] among them.")
     for id, piece in enumerate(pieces):
-        if not isinstance(piece, str) or piece in ("", _SUFFIX_INDICATOR) or "\n" in piece or "\r" in piece:
-            raise UserError(f"Piece {id} of the vocabulary, {piece!r}, is no piece: remove it and what follows from it.")
+        # Empty pieces match nothing; a line break would tear the saved file, and TensorFlow Text stops at a NUL.
+        if not isinstance(piece, str) or piece in ("", _SUFFIX_INDICATOR) or set(piece) & set("\n\r\0"):
+            raise UserError(
+                f"Piece {id} of the vocabulary, {piece!r}, is no piece: remove it and what follows from it."
+            )
     twice = [piece for piece, count in Counter(pieces).items() if count > 1]
     if twice:
         raise UserError(f"The vocabulary holds {twice[0]!r} more than once: every piece needs one id.")
