@@ -1,0 +1,145 @@
+"""The command `tfmodels run`: pipelines on a table of the user's own."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pipelines.text_classification.tables import FORMATS, TableConfig
+from tfmodels.errors import UserError
+
+
+@click.group("run")
+def run_command():
+    """Run a pipeline on a table of your own, from the data to a model that serves."""
+
+
+@run_command.command("text_classification")
+@click.option("--data", metavar="FILE", help="Your table. Without it, the run is on 10,568 movie reviews.")
+@click.option("--text-column", default="text", show_default=True, help="The column of the text.")
+@click.option("--label-column", default="label", show_default=True, help="The column of the class, texts or numbers.")
+@click.option("--text-pair-column", help="The column of the second text, to classify pairs of texts.")
+@click.option("--split-column", help="The column that says train, validation or test.  [default: 80, 10, 10 %]")
+@click.option("--format", "table_format", type=click.Choice(FORMATS), help="By default the file's extension says it.")
+@click.option("--delimiter", help="What separates the cells of a CSV file, if not a comma.")
+@click.option("--skip-incomplete", is_flag=True, help="Leave out rows without a text or label instead of stopping.")
+@click.option(
+    "--output",
+    default="output/text_classification",
+    show_default=True,
+    metavar="DIR",
+    help="The folder for everything that is made. The same command again goes on from what is finished there.",
+)
+@click.option("--name", help="The model's name in requests.  [default: the table's name]")
+@click.option(
+    "--teacher",
+    metavar="SOURCE",
+    help="minilm, a folder in Hugging Face's layout (config.json, model.safetensors, vocab.txt), or a preset.",
+)
+@click.option("--student", metavar="PRESET", help="A preset of `tfmodels list` instead of the recipe's small model.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the data for the teacher.")
+@click.option("--student-epochs", type=click.IntRange(1), help="Passes over the data for each stage of the student.")
+@click.option("--sequence-length", type=click.IntRange(8), help="Tokens of a text that are read.  [default: 128]")
+@click.option(
+    "--teacher-fraction",
+    type=click.FloatRange(0, 2),
+    help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.968]",
+)
+@click.option("--config", metavar="FILE", help="JSON with any fields of PipelineConfig (pipelines/…/configs.py).")
+@click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")
+@click.option("--no-cache", is_flag=True, help="Run every component again.")
+def text_classification_command(
+    data,
+    text_column,
+    label_column,
+    text_pair_column,
+    split_column,
+    table_format,
+    delimiter,
+    skip_incomplete,
+    output,
+    name,
+    epochs,
+    student_epochs,
+    config,
+    **options,
+):
+    """Fine-tune a teacher on labelled texts, distil a small student from it, prove the student and push it.
+
+    The table is a CSV, TSV, JSON Lines, Parquet or TFRecord file with a column of texts and one of classes. The first
+    rows are checked before anything else; a mistake gets one sentence.
+
+    The student is pushed to OUTPUT/serving/NAME when it keeps enough of its teacher's accuracy, is not worse than the
+    model before it, and answers through TensorFlow Serving's own loader. Exits with 0 then, with 1 if nothing was
+    pushed, and with 2 for a mistake of yours.
+
+    \b
+    Examples:
+      tfmodels run text_classification
+      tfmodels run text_classification --data reviews.csv --text-column review --label-column stars --output runs/stars
+      tfmodels run text_classification --data pairs.parquet --text-column premise --text-pair-column hypothesis
+    """  # noqa: D301 - \b is what click reads
+    # TensorFlow reads this when it is imported; its notes about CPUs are for nobody here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from pipelines.text_classification.job import JobConfig, run_job
+
+    table = None
+    if data is not None:
+        columns = (text_column, label_column, text_pair_column, split_column)
+        table = TableConfig(data, *columns, table_format, delimiter, skip_incomplete)
+    job = JobConfig(
+        output=str(Path(output).resolve()),
+        table=table,
+        settings=_settings(config, options),
+        epochs=epochs,
+        student_epochs=student_epochs,
+        name=name or ("reviews" if data is None else _model_name(data)),
+    )
+    try:
+        pushed = run_job(job)
+    except KeyboardInterrupt:
+        click.echo("stopped: the same command goes on from what is finished.", err=True)
+        sys.exit(130)
+    sys.exit(0 if pushed else 1)
+
+
+def _settings(config: str | None, options: dict) -> dict:
+    """The fields of `PipelineConfig` that a file and options give, the options going first."""
+    settings = _read_config(config) if config else {}
+
+    def put(section, **values):
+        given = {key: value for key, value in values.items() if value is not None}
+        if given:
+            settings[section] = {**settings.get(section, {}), **given}
+
+    put("teacher", source=options["teacher"])
+    put("text", sequence_length=options["sequence_length"])
+    put("evaluation", teacher_fraction=options["teacher_fraction"])
+    if options["student"]:
+        # The recipe's changes are to another preset.
+        put("student", preset=options["student"], overrides={})
+    if options["beam_args"]:
+        settings["beam_args"] = list(options["beam_args"])
+    if options["no_cache"]:
+        settings["enable_cache"] = False
+    return settings
+
+
+def _read_config(path: str) -> dict:
+    try:
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give a JSON file.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): mend it.") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} is not a JSON object: write fields of PipelineConfig, such as 'evaluation'.")
+    return settings
+
+
+def _model_name(path: str) -> str:
+    """A name for requests and folders, from a file's name."""
+    stem = Path(path).name.split(".")[0]
+    return "".join(mark if mark.isalnum() or mark in "-_" else "_" for mark in stem) or "model"

@@ -1,0 +1,1 @@
+"""TFX components, executors, metrics and resolver strategies that every pipeline may use."""

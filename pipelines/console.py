@@ -1,0 +1,98 @@
+"""What the user sees of a long run: a line a component. Everything else goes into a log file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from absl import logging as absl_logging
+from rich.console import Console
+
+_STARTED = re.compile(r"Component (\S+) is running\.")
+_FINISHED = re.compile(r"Component (\S+) is finished\.")
+_CACHED = re.compile(r"A cached execution \d+ is used\.")
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[Console]:
+    """Yields the user's console; for the block's time all other output of the process goes to the end of `log`.
+
+    Standard output and error are redirected where the operating system knows them, so that C++ and child processes
+    are quiet as well.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with open(log, "ab", buffering=0) as file, os.fdopen(os.dup(1), "w", encoding="utf-8") as screen:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield Console(file=screen, highlight=False, soft_wrap=not screen.isatty())
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, descriptor in zip((1, 2), saved):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
+class ComponentLines(logging.Handler):
+    """Turns the log lines of TFX's runner and of `tfmodels.progress` into a line a component on the console.
+
+    TFX offers no other way to follow a run of LocalDagRunner. If its messages change, lines are missing and nothing
+    else.
+
+    Attributes:
+        seconds: Component -> seconds that it took.
+        cached: The components that were taken from the cache.
+        current: The component that runs, or the last one that ran.
+    """
+
+    def __init__(self, console: Console):
+        super().__init__(logging.INFO)
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        self.cached: set[str] = set()
+        self.current: str | None = None
+        self._started = 0.0
+        self._status = console.status("starting")
+        self._loggers = [absl_logging.get_absl_logger(), logging.getLogger("tfmodels.progress")]
+
+    def __enter__(self) -> ComponentLines:
+        for logger in self._loggers:
+            logger.addHandler(self)
+            logger.setLevel(logging.INFO)
+        # Where absl's flags are parsed later, they set the level anew.
+        absl_logging.set_verbosity(absl_logging.INFO)
+        self._status.start()
+        return self
+
+    def __exit__(self, *error):
+        self._status.stop()
+        for logger in self._loggers:
+            logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows the record if it says how far the run is."""
+        message = record.getMessage()
+        if record.name == "tfmodels.progress":
+            self._status.update(f"{self.current}: {message}")
+            if not getattr(record, "passing", False):
+                self.console.print(f"    [dim]{message}[/]")
+        elif match := _STARTED.fullmatch(message):
+            self.current, self._started = match[1], time.monotonic()
+            self._status.update(self.current)
+        elif _CACHED.fullmatch(message) and self.current:
+            self.cached.add(self.current)
+        elif match := _FINISHED.fullmatch(message):
+            name, seconds = match[1], time.monotonic() - self._started
+            self.seconds[name] = seconds
+            note = "[dim]cached[/]" if name in self.cached else f"{seconds:6.1f} s"
+            self.console.print(f"  [green]✓[/] {name:<24}{note}")

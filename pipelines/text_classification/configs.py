@@ -1,0 +1,238 @@
+"""Every value of the text classification pipeline: recipes, bounds, paths and runner arguments.
+
+The recipes' defaults are those of the main job, the movie reviews. All of it goes to JSON and back, so that a runner
+can take it from a file or a flag, and so that TFX's cache sees every change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import field
+from typing import get_type_hints
+
+from tfmodels.errors import UserError
+from tfmodels.models.config import nearest
+from tfmodels.training import FitConfig
+
+_TEACHER_FIT = FitConfig(epochs=2, batch_size=32, learning_rate=5e-5)
+_STUDENT_FIT = FitConfig(epochs=8, batch_size=32, learning_rate=1e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """How texts become tokens, for teacher and student alike.
+
+    Attributes:
+        sequence_length: tokens; what is longer is cut.
+        lowercase: Whether the vocabulary is of lower-case pieces; None goes by the teacher's tokenizer_config.json.
+    """
+
+    sequence_length: int = 128
+    lowercase: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherConfig:
+    """The model that is fine-tuned.
+
+    Attributes:
+        source: "minilm", a folder as Hugging Face lays it out, or a registered preset (random weights).
+        vocabulary: A vocab.txt; None takes the source's own, for presets MiniLM's.
+        overrides: Fields of the configuration to change, for presets only.
+        pooling: The vector of a text: "mean" of the tokens, "first" token, or the backbone's own "pooler".
+        dropout: fraction of the pooled vector dropped in training.
+        fit: The training recipe.
+    """
+
+    source: str = "minilm"
+    vocabulary: str | None = None
+    overrides: dict = field(default_factory=dict)
+    pooling: str = "mean"
+    dropout: float = 0.1
+    fit: FitConfig = _TEACHER_FIT
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+    """One stage of distillation; TinyBERT has one for the intermediates and one for the predictions.
+
+    A loss with weight zero is left out.
+
+    Attributes:
+        fit: The training recipe.
+        hard_label_weight: The factor of the cross-entropy with the labels.
+        soft_labels: The factor of the divergence from the teacher's distribution.
+        temperature: Softens both distributions.
+        embeddings: The factor of the squared difference of the embeddings.
+        hidden_states: The factor of the squared difference of the hidden states.
+        attention_scores: The factor of the squared difference of the attention scores.
+        layer_map: student layer -> teacher layer, counted from 1.
+        cache_teacher: Whether the teacher's outputs are computed once and kept in memory, rather than in every step.
+    """
+
+    fit: FitConfig = _STUDENT_FIT
+    hard_label_weight: float = 0.0
+    soft_labels: float = 1.0
+    temperature: float = 1.0
+    embeddings: float = 0.0
+    hidden_states: float = 0.0
+    attention_scores: float = 0.0
+    layer_map: dict[str, int] = field(default_factory=dict)
+    cache_teacher: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentConfig:
+    """The model that learns from the teacher, and is served.
+
+    Attributes:
+        preset: A registered name.
+        overrides: Fields of its configuration to change.
+        pooling: As the teacher's.
+        dropout: fraction of the pooled vector dropped in training.
+        stages: The stages of distillation, in order.
+    """
+
+    preset: str = "bert_tiny"
+    overrides: dict = field(
+        default_factory=lambda: {
+            "num_layers": 2,
+            "num_heads": 2,
+            "hidden_dim": 128,
+            "intermediate_dim": 256,
+            "embedding_dim": 64,
+            "max_sequence_length": 128,
+        }
+    )
+    pooling: str = "mean"
+    dropout: float = 0.1
+    stages: tuple[StageConfig, ...] = (StageConfig(hard_label_weight=0.2),)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """The bounds that a student must reach to be pushed, and what it is evaluated by.
+
+    Attributes:
+        teacher_fraction: The least fraction of the teacher's accuracy; the default is TinyBERT's headline figure.
+        predecessor_tolerance: How much accuracy, in absolute terms, it may lose against the latest blessed model.
+        least_accuracy: The least accuracy of all, such as that of always guessing the largest class; None for none.
+        length_edges: words; the slices by length end at these, such as "1-10 words" and "11-20 words". None takes the
+            quartiles of the table.
+        split: The split that is evaluated.
+    """
+
+    teacher_fraction: float = 0.968
+    predecessor_tolerance: float = 0.01
+    least_accuracy: float | None = None
+    length_edges: tuple[int, ...] | None = None
+    split: str = "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingConfig:
+    """How the pushed model is proven and served.
+
+    Attributes:
+        model_name: The model's name in requests.
+        warmup_texts: How many texts of the validation split the export carries as warm-up requests.
+        gate_texts: How many texts of the test split the gate compares the export's answers on.
+        tolerance: The largest absolute difference between the export's outputs and the Keras model's.
+        latency_seconds: How long the gate measures for each batch size.
+    """
+
+    model_name: str = "text_classification"
+    warmup_texts: int = 64
+    gate_texts: int = 100
+    tolerance: float = 1e-4
+    latency_seconds: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PathsConfig:
+    """Where everything is; any of these may be a remote file system that TFX reads.
+
+    Attributes:
+        data: The folder with train/, validation/ and test/ that `data.prepare` made.
+        preprocessor: The folder of the saved `TextPreprocessor`.
+        pipeline_root: TFX's artifacts.
+        serving: The folder of versions that a model server watches.
+        training: Where training keeps its checkpoints and TensorBoard logs; a killed run goes on from there.
+        metadata: The SQLite file of the local runner's metadata.
+    """
+
+    data: str
+    preprocessor: str
+    pipeline_root: str
+    serving: str
+    training: str
+    metadata: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """One pipeline.
+
+    Attributes:
+        paths: Where everything is.
+        labels: The classes in the order of the model's outputs.
+        pairs: Whether a row is a pair of texts.
+        name: The pipeline's name; Kubeflow takes lower-case letters, digits and hyphens.
+        text, teacher, student, evaluation, serving: See their classes.
+        beam_args: Apache Beam's arguments, such as --runner=DataflowRunner. Without any, Beam works in this process,
+            which for tables of this size is quickest: for any argument at all, TFX packs itself up for workers.
+        enable_cache: Whether finished components are taken from the cache.
+    """
+
+    paths: PathsConfig
+    labels: tuple[str, ...]
+    pairs: bool = False
+    name: str = "text-classification"
+    text: TextConfig = TextConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+    beam_args: tuple[str, ...] = ()
+    enable_cache: bool = True
+
+
+def to_json(config) -> str:
+    """Any configuration of this module as JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
+
+
+def from_json(cls, text: str):
+    """The configuration of class `cls` that `to_json` wrote, or the part of it that differs from the defaults.
+
+    Raises:
+        UserError: The text is not JSON, a key is unknown (the nearest is named), or one without a default is missing.
+    """
+    try:
+        return from_dict(cls, json.loads(text))
+    except json.JSONDecodeError as error:
+        raise UserError(f"the configuration is not JSON ({error}): mend it.") from error
+
+
+def from_dict(cls, values: dict):
+    """The configuration of class `cls` from plain values, nested ones included; see `from_json`."""
+    types = get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    for name in values:
+        if name not in fields:
+            raise UserError(f"{cls.__name__} has no field {name!r}: {nearest(name, fields)}")
+    for name, item in fields.items():
+        if name not in values and item.default is item.default_factory is dataclasses.MISSING:
+            raise UserError(f"{cls.__name__} needs a value for {name!r}: give one.")
+    return cls(**{name: _typed(types[name], value) for name, value in values.items()})
+
+
+def _typed(kind, value):
+    """A plain value as its field's type: nested configurations and tuples."""
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value)
+    if isinstance(value, list | tuple):
+        inner = getattr(kind, "__args__", (None,))[0]
+        return tuple(_typed(inner, item) for item in value)
+    return value

@@ -1,0 +1,372 @@
+"""The job behind `tfmodels run text_classification`: from a table to a served model, and the proof of what it is.
+
+It checks the table, runs the pipeline, serves what was pushed, asks it over both protocols, times it beside its
+teacher, prints the comparison and writes all of it down. A run that was killed goes on where it was: finished
+components come from TFX's cache, and a Trainer goes on from its last whole epoch.
+
+    OUTPUT/data/            the table as TFRecords, see `data`
+    OUTPUT/preprocessor/    the tokeniser and its settings
+    OUTPUT/pipeline/        TFX's artifacts, described in metadata.sqlite
+    OUTPUT/training/        checkpoints and TensorBoard logs
+    OUTPUT/serving/NAME/    the pushed versions
+    OUTPUT/pipeline.json    the configuration, as the files in `pipelines.runners` take it
+    OUTPUT/results.json     every figure
+    OUTPUT/logs/pipeline.log
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import time
+import traceback
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.console import ComponentLines, quiet
+from pipelines.text_classification.data import TableReport, prepare, preview
+from pipelines.text_classification.tables import TableConfig
+from tfmodels.errors import UserError
+from tfmodels.files import atomic_file
+
+# What a pushed model is asked where the table is the movie reviews; otherwise, texts of the test split.
+_REVIEW_SENTENCES = (
+    "A gripping, beautifully acted film that stays with you.",
+    "Two hours of clichés and not a single laugh.",
+    "The plot is thin, but the actors carry it further than anyone could have hoped for.",
+    "I wanted to like it; it would not let me.",
+)
+_TIMED_TEXTS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class JobConfig:
+    """What to run.
+
+    Attributes:
+        output: The folder for everything that is made.
+        table: The user's table; None runs on the movie reviews.
+        settings: The fields of `PipelineConfig` that differ from its defaults, as plain nested values.
+        epochs: Instead of those of the teacher's recipe.
+        student_epochs: Instead of those of every stage of the student's recipe.
+        name: The model's name in requests, and its folder's name.
+    """
+
+    output: str
+    table: TableConfig | None = None
+    settings: dict = dataclasses.field(default_factory=dict)
+    epochs: int | None = None
+    student_epochs: int | None = None
+    name: str = "reviews"
+
+
+def run_job(job: JobConfig) -> bool:
+    """Runs the job.
+
+    Returns:
+        Whether a model was pushed. What went wrong otherwise has been printed; the log tells more.
+
+    Raises:
+        UserError: The table or a setting has a mistake.
+    """
+    started = time.monotonic()
+    table = job.table or movie_reviews_table()
+    # Answers in well under a second; TensorFlow and TFX take their time to import.
+    preview(table)
+    log = Path(job.output) / "logs" / "pipeline.log"
+    with quiet(log) as console:
+        try:
+            return _run(job, table, console, started)
+        except Exception as error:
+            traceback.print_exc()
+            mistake = _user_error(error)
+            console.print(f"[dim]The log is {log}.[/]")
+            if mistake is not None:
+                raise mistake from error
+            cause = str(error).strip().splitlines()
+            console.print(f"[red]{type(error).__name__}:[/] {cause[-1] if cause else 'no message'}", markup=True)
+            return False
+
+
+def movie_reviews_table() -> TableConfig:
+    """The movie reviews as a table like any user's: text, label ("negative" or "positive") and split."""
+    from tfmodels import datasets
+    from tfmodels.datasets.packages import cache_directory
+
+    path = cache_directory() / "movie_reviews.jsonl"
+    with atomic_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        for review in datasets.movie_reviews():
+            label = "positive" if review.score > 0 else "negative"
+            file.write(json.dumps({"text": review.text, "label": label, "split": review.split}) + "\n")
+    return TableConfig(str(path), split_column="split")
+
+
+def pipeline_config(job: JobConfig, data: Path, report: TableReport):
+    """The pipeline's configuration for a prepared table, checked as far as is possible without running anything.
+
+    Raises:
+        UserError: A setting is unknown or does not fit another.
+    """
+    from pipelines.text_classification import configs, sources
+    from pipelines.text_classification.trainer import build_student
+
+    output = Path(job.output)
+    paths = configs.PathsConfig(
+        data=str(data),
+        preprocessor="",
+        pipeline_root=str(output / "pipeline"),
+        serving=str(output / "serving" / job.name),
+        training=str(output / "training"),
+        metadata=str(output / "metadata.sqlite"),
+    )
+    settings = {**job.settings, "paths": dataclasses.asdict(paths), "labels": report.classes, "pairs": report.pairs}
+    config = configs.from_dict(configs.PipelineConfig, settings)
+    config = _with_epochs(config, job.epochs, job.student_epochs)
+
+    # A student needs no more positions than texts have tokens.
+    length = config.text.sequence_length
+    overrides = {"max_sequence_length": length, **config.student.overrides}
+    config = dataclasses.replace(config, student=dataclasses.replace(config.student, overrides=overrides))
+    if config.evaluation.length_edges is None:
+        edges = sorted({int(edge) for edge in report.words["quartiles"]} - {report.words["max"]})
+        config = dataclasses.replace(
+            config, evaluation=dataclasses.replace(config.evaluation, length_edges=tuple(edges))
+        )
+
+    student = build_student(config.student, len(report.classes), "float32").backbone.config
+    sources.check_teacher(config.teacher, config.student, student.num_layers, length)
+    if length > student.max_sequence_length:
+        raise UserError(
+            f"the student takes at most {student.max_sequence_length} tokens, fewer than sequence_length {length}: "
+            "raise its max_sequence_length."
+        )
+    preprocessor = sources.make_preprocessor(config.text, config.teacher, report.pairs)
+    saved = sources.save_preprocessor(preprocessor, output / "preprocessor")
+    return dataclasses.replace(config, paths=dataclasses.replace(paths, preprocessor=str(saved)))
+
+
+def _with_epochs(config, teacher_epochs: int | None, student_epochs: int | None):
+    teacher, student = config.teacher, config.student
+    if teacher_epochs is not None:
+        teacher = dataclasses.replace(teacher, fit=dataclasses.replace(teacher.fit, epochs=teacher_epochs))
+    if student_epochs is not None:
+        stages = [
+            dataclasses.replace(stage, fit=dataclasses.replace(stage.fit, epochs=student_epochs))
+            for stage in student.stages
+        ]
+        student = dataclasses.replace(student, stages=tuple(stages))
+    return dataclasses.replace(config, teacher=teacher, student=student)
+
+
+def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -> bool:
+    output = Path(job.output)
+    with console.status("importing TensorFlow and TFX"):
+        begun = time.monotonic()
+        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+        from pipelines.components.metadata import latest_run
+        from pipelines.text_classification.configs import to_json
+        from pipelines.text_classification.pipeline import create_pipeline
+
+        importing = time.monotonic() - begun
+    with console.status(f"reading {table.path}"):
+        data, report = prepare(table, output / "data")
+    _describe(console, table, report)
+    config = pipeline_config(job, data, report)
+    with atomic_file(output / "pipeline.json") as partial:
+        partial.write_text(to_json(config) + "\n", encoding="utf-8")
+    with ComponentLines(console) as lines:
+        try:
+            LocalDagRunner().run(create_pipeline(config))
+        except Exception:
+            console.print(f"  [red]✗[/] {lines.current}")
+            raise
+    outputs = latest_run(config.paths.metadata, config.name)
+    with console.status("serving and timing the models"):
+        results = _results(job, config, report, outputs)
+    wall = time.monotonic() - started
+    fitting = sum(
+        model["fit_seconds"] for name, model in results["models"].items() if f"Trainer.{name}" not in lines.cached
+    )
+    results["seconds"] = {
+        "wall": wall,
+        "import": importing,
+        "fit": fitting,
+        "overhead": wall - importing - fitting,
+        "components": lines.seconds,
+        "cached": sorted(lines.cached),
+    }
+    # Linux counts in KiB.
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    results["peak_memory_gib"] = max(usage) / 2**20
+    with atomic_file(output / "results.json") as partial:
+        partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _show(console, job, results)
+    return results["pushed"] is not None
+
+
+def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict:
+    """Everything that the run found, as plain values."""
+    from pipelines.components.evaluation import read_metrics, refusals
+    from pipelines.text_classification.proof import ProofJob, prove
+
+    evaluation = outputs["Evaluator.teacher"]["evaluation"].uri
+    exports = {name: f"{outputs[f'Trainer.{name}']['model'].uri}/Format-Serving" for name in ("teacher", "student")}
+    runs = {name: Path(outputs[f"Trainer.{name}"]["model_run"].uri) for name in exports}
+    pushed = _pushed(outputs, config.paths.serving)
+    texts = json.loads((runs["student"] / "test_texts.json").read_text(encoding="utf-8"))["texts"]
+    texts = [row if report.pairs else row[0] for row in texts[:_TIMED_TEXTS]]
+    sentences = list(_REVIEW_SENTENCES) if job.table is None else texts[:4]
+    proof = prove(
+        ProofJob(
+            serving=None if pushed is None else config.paths.serving,
+            version=None if pushed is None else pushed["version"],
+            model_name=job.name,
+            exports=exports,
+            sentences=sentences,
+            texts=texts,
+        )
+    )
+    models = {}
+    for name, role in (("teacher", "baseline"), ("student", "candidate")):
+        whole, *slices = read_metrics(evaluation, role)
+        history = json.loads((runs[name] / "history.json").read_text(encoding="utf-8"))
+        card = json.loads((Path(exports[name]) / "model_card.json").read_text(encoding="utf-8"))
+        models[name] = {
+            "accuracy": whole["accuracy"],
+            "macro_f1": whole["macro_f1"],
+            "auc": whole.get("auc"),
+            "rows": int(whole["example_count"]),
+            "slices": slices,
+            "parameters": card["parameters"],
+            "bytes": sum(path.stat().st_size for path in Path(exports[name]).rglob("*") if path.is_file()),
+            "latency": proof["latency"][name],
+            "fit_seconds": history["fit_seconds"],
+            "export": exports[name],
+            "run": str(runs[name]),
+        }
+    gate = json.loads((Path(outputs["ServingGate"]["blessing"].uri) / "gate_report.json").read_text(encoding="utf-8"))
+    reasons = [
+        *(f"Against the teacher: {reason}" for reason in refusals(evaluation)),
+        *(
+            f"Against the latest blessed model: {r}"
+            for r in refusals(outputs["Evaluator.predecessor"]["evaluation"].uri)
+        ),
+        *(f"Serving gate: {problem}" for problem in gate["problems"]),
+    ]
+    return {
+        "table": dataclasses.asdict(report),
+        "config": dataclasses.asdict(config),
+        "models": models,
+        "ratios": _ratios(models["teacher"], models["student"]),
+        "gate": gate,
+        "pushed": pushed,
+        "refused": reasons if pushed is None else [],
+        "sentences": sentences,
+        "answers": proof["answers"],
+        "artifacts": {name: {key: output.uri for key, output in keys.items()} for name, keys in outputs.items()},
+    }
+
+
+def _pushed(outputs: dict, serving: str) -> dict | None:
+    """The version that was pushed and where it is; None if the student was refused."""
+    from pipelines.components.atomic_pusher import push_version
+
+    model = outputs["Pusher"]["pushed_model"]
+    if model.properties.get("pushed") != 1:
+        return None
+    version = Path(model.properties["pushed_destination"])
+    if not version.exists():
+        # The push came from the cache but somebody has removed the version since: TFX has kept a copy.
+        version = push_version(model.uri, serving)
+    return {"version": int(version.name), "path": str(version)}
+
+
+def _ratios(teacher: dict, student: dict) -> dict:
+    single, batch = "1", max(teacher["latency"], key=int)
+    return {
+        "accuracy": student["accuracy"] / teacher["accuracy"] if teacher["accuracy"] else None,
+        "macro_f1": student["macro_f1"] / teacher["macro_f1"] if teacher["macro_f1"] else None,
+        "parameters": teacher["parameters"] / student["parameters"],
+        "bytes": teacher["bytes"] / student["bytes"],
+        "latency": teacher["latency"][single]["median_ms"] / student["latency"][single]["median_ms"],
+        "throughput": student["latency"][batch]["rows_per_second"] / teacher["latency"][batch]["rows_per_second"],
+    }
+
+
+def _describe(console: Console, table: TableConfig, report: TableReport) -> None:
+    sizes = ", ".join(f"{sum(counts.values()):,} {split}" for split, counts in report.counts.items())
+    classes = ", ".join(report.classes[:6]) + (f" and {len(report.classes) - 6} more" * (len(report.classes) > 6))
+    console.print(
+        f"[bold]{report.rows:,} rows[/] ({sizes}) of {len(report.classes)} classes ({classes}) in {table.path}"
+    )
+    for warning in report.warnings:
+        console.print(f"  [yellow]![/] {warning}")
+
+
+def _show(console: Console, job: JobConfig, results: dict) -> None:
+    """Prints the comparison, the verdict, and what to do next."""
+    teacher, student, ratios = results["models"]["teacher"], results["models"]["student"], results["ratios"]
+    batch = max(teacher["latency"], key=int)
+    rows = Table("", "teacher", "student", "ratio", title="Teacher and student on the test split", title_justify="left")
+    for column in rows.columns[1:]:
+        column.justify = "right"
+
+    def add(name, figure, shown, ratio, note):
+        rows.add_row(name, shown(figure(teacher)), shown(figure(student)), note.format(ratio) if ratio else "")
+
+    add("accuracy", lambda m: m["accuracy"], "{:.2%}".format, ratios["accuracy"], "{:.1%} kept")
+    add("macro-F1", lambda m: m["macro_f1"], "{:.2%}".format, ratios["macro_f1"], "{:.1%} kept")
+    if student["auc"] is not None:
+        add("AUC", lambda m: m["auc"], "{:.4f}".format, None, "")
+    add("parameters", lambda m: m["parameters"], "{:,}".format, ratios["parameters"], "{:.1f} x fewer")
+    add("size on disk", lambda m: m["bytes"] / 1e6, "{:,.1f} MB".format, ratios["bytes"], "{:.1f} x smaller")
+    add("one text", lambda m: m["latency"]["1"]["median_ms"], "{:.2f} ms".format, ratios["latency"], "{:.1f} x faster")
+    throughput = f"texts a second, {batch} at a time"
+    add(
+        throughput,
+        lambda m: m["latency"][batch]["rows_per_second"],
+        "{:,.0f}".format,
+        ratios["throughput"],
+        "{:.1f} x more",
+    )
+    console.print()
+    console.print(rows)
+    if results["answers"] is not None:
+        labels = results["table"]["classes"]
+        console.print(
+            "Asked over gRPC and REST, which agree to {:.0e}:".format(results["answers"]["difference"] or 1e-7)
+        )
+        for sentence, probabilities in zip(results["sentences"], results["answers"]["probabilities"]):
+            best = max(range(len(labels)), key=probabilities.__getitem__)
+            shown = sentence if isinstance(sentence, str) else " | ".join(sentence)
+            console.print(f"  [bold]{labels[best]}[/] {probabilities[best]:.2f}  {shown[:90]}", markup=True)
+    seconds = results["seconds"]
+    console.print(
+        f"{seconds['wall']:.0f} s: {seconds['import']:.0f} s importing, {seconds['fit']:.0f} s training, "
+        f"{seconds['overhead']:.0f} s for the rest; peak memory {results['peak_memory_gib']:.1f} GiB."
+    )
+    output = Path(job.output)
+    if results["pushed"] is None:
+        console.print("[bold red]The student was not pushed.[/]")
+        for reason in results["refused"]:
+            console.print(f"  [red]•[/] {reason}")
+    else:
+        console.print(
+            f"[bold green]Pushed version {results['pushed']['version']}[/] to {output / 'serving' / job.name}"
+        )
+        console.print(f"  serve it:        tfmodels serve {output / 'serving' / job.name} --name {job.name}")
+    console.print(f"  follow training: tensorboard --logdir {output / 'training'}")
+    console.print(f"  every figure:    {output / 'results.json'}")
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """The user's mistake behind an error that TFX or Beam may have wrapped."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

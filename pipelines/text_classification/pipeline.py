@@ -1,0 +1,209 @@
+"""The wiring of the text classification pipeline, and nothing else.
+
+    ImportExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
+    ImportExampleGen, SchemaGen -> Transform -> Trainer.teacher -> Trainer.student
+    Trainer.student, Trainer.teacher -> Evaluator.teacher -> ServingGate
+    Trainer.student, Resolver.predecessor -> Evaluator.predecessor
+    Trainer.student, Evaluator.predecessor, ServingGate -> Pusher
+
+The student is pushed when it reaches its bound against the teacher, is not worse than the latest blessed model beyond
+a tolerance, and passes the serving gate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow_model_analysis as tfma
+from tfx import v1 as tfx
+
+from pipelines.components.atomic_pusher import AtomicPusher
+from pipelines.components.code import code_fingerprint
+from pipelines.components.resolvers import LatestBlessedPredecessor
+from pipelines.components.serving_gate import ServingGate
+from pipelines.text_classification.configs import PipelineConfig
+from pipelines.text_classification.data import SPLITS
+
+_HERE = "pipelines.text_classification"
+_MODEL_CODE = ("tfmodels.layers", "tfmodels.models", "tfmodels.ops", "tfmodels.text")
+_TRAINING_CODE = (*_MODEL_CODE, "tfmodels.distillation", "tfmodels.training", f"{_HERE}.trainer")
+
+
+def create_pipeline(config: PipelineConfig, baseline_strategy=LatestBlessedPredecessor) -> tfx.dsl.Pipeline:
+    """The pipeline of a configuration.
+
+    Args:
+        config: All of its values.
+        baseline_strategy: Which earlier model the student is compared with. Kubeflow compiles TFX's own strategies
+            alone: its runner gives `LatestBlessedModelStrategy`.
+
+    Returns:
+        A TFX pipeline for any runner. `length_edges` must be set.
+    """
+    splits = [tfx.proto.Input.Split(name=split, pattern=f"{split}/*") for split in SPLITS]
+    examples = tfx.components.ImportExampleGen(
+        input_base=config.paths.data, input_config=tfx.proto.Input(splits=splits)
+    )
+    statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"])
+    schema = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    transform = tfx.components.Transform(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=f"{_HERE}.preprocessing.preprocessing_fn",
+        custom_config={
+            "preprocessor": config.paths.preprocessor,
+            "labels": list(config.labels),
+            "length_edges": list(config.evaluation.length_edges),
+            "code": code_fingerprint("tfmodels.text", f"{_HERE}.preprocessing"),
+        },
+        # StatisticsGen has made the same statistics, and nothing is analysed that a cache could keep.
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    teacher = _trainer(config, transform, "teacher")
+    student = _trainer(config, transform, "student", base_model=teacher.outputs["model"])
+
+    predecessor = _resolver(baseline_strategy, student)
+    against_teacher = tfx.components.Evaluator(
+        examples=transform.outputs["transformed_examples"],
+        model=student.outputs["model"],
+        baseline_model=teacher.outputs["model"],
+        example_splits=[config.evaluation.split],
+        eval_config=evaluation_config(
+            config, relative=config.evaluation.teacher_fraction - 1, least=config.evaluation.least_accuracy
+        ),
+    ).with_id("Evaluator.teacher")
+    against_predecessor = tfx.components.Evaluator(
+        examples=transform.outputs["transformed_examples"],
+        model=student.outputs["model"],
+        baseline_model=predecessor.outputs["model"],
+        example_splits=[config.evaluation.split],
+        eval_config=evaluation_config(config, absolute=-config.evaluation.predecessor_tolerance),
+    ).with_id("Evaluator.predecessor")
+
+    gate = ServingGate(
+        model=student.outputs["model"],
+        model_blessing=against_teacher.outputs["blessing"],
+        examples=transform.outputs["transformed_examples"],
+        split=config.evaluation.split,
+        texts=config.serving.gate_texts,
+        tolerance=config.serving.tolerance,
+        latency_seconds=config.serving.latency_seconds,
+        code=code_fingerprint("serving"),
+    )
+    pusher = AtomicPusher(
+        model=student.outputs["model"],
+        model_blessing=against_predecessor.outputs["blessing"],
+        infra_blessing=gate.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.paths.serving)
+        ),
+    ).with_id("Pusher")
+    metadata = config.paths.metadata
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.paths.pipeline_root,
+        components=[
+            examples,
+            statistics,
+            schema,
+            validator,
+            transform,
+            teacher,
+            student,
+            predecessor,
+            against_teacher,
+            against_predecessor,
+            gate,
+            pusher,
+        ],
+        enable_cache=config.enable_cache,
+        beam_pipeline_args=list(config.beam_args),
+        metadata_connection_config=(
+            tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata) if metadata else None
+        ),
+    )
+
+
+def evaluation_config(
+    config: PipelineConfig, relative: float | None = None, absolute: float | None = None, least: float | None = None
+) -> tfma.EvalConfig:
+    """What TFMA computes, and the bounds on the student's accuracy.
+
+    Args:
+        config: The pipeline's configuration.
+        relative: The least change from the baseline's accuracy, as a fraction of it; negative for a loss.
+        absolute: The same in absolute terms.
+        least: The least accuracy.
+    """
+    # TFMA's bounds are exclusive; a student that is exactly at its bound has reached it.
+    exact = 1e-9
+    change = {"direction": tfma.MetricDirection.HIGHER_IS_BETTER}
+    if relative is not None:
+        change["relative"] = {"value": relative - exact}
+    if absolute is not None:
+        change["absolute"] = {"value": absolute - exact}
+    threshold = tfma.MetricThreshold(
+        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": (least or 0.0) - exact}),
+        change_threshold=tfma.GenericChangeThreshold(**change),
+    )
+    # A bare threshold would hold for every slice, the smallest ones too, where accuracy is mostly chance.
+    on_the_whole = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
+    own = "pipelines.components.metrics"
+    metrics = [
+        tfma.MetricConfig(class_name="ExampleCount"),
+        tfma.MetricConfig(class_name="Accuracy", module=own, per_slice_thresholds=[on_the_whole]),
+        tfma.MetricConfig(class_name="MacroF1", module=own),
+    ]
+    specs = [tfma.MetricsSpec(metrics=metrics)]
+    if len(config.labels) == 2:
+        second = tfma.BinarizationOptions(class_ids={"values": [1]})
+        specs.append(tfma.MetricsSpec(binarize=second, metrics=[tfma.MetricConfig(class_name="AUC")]))
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                model_type=tfma.TF_GENERIC,
+                signature_name="serve_examples",
+                label_key="label",
+                prediction_key="probabilities",
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["length_bucket"])],
+        metrics_specs=specs,
+        options=tfma.Options(include_default_metrics={"value": False}),
+    )
+
+
+def _trainer(config: PipelineConfig, transform, role: str, base_model=None):
+    """The Trainer of the teacher or the student; `role` is both its recipe's name and its callback's."""
+    return tfx.components.Trainer(
+        run_fn=f"{_HERE}.trainer.run_{role}",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        base_model=base_model,
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["validation", "test"]),
+        custom_config={
+            role: dataclasses.asdict(getattr(config, role)),
+            "serving": dataclasses.asdict(config.serving),
+            "labels": list(config.labels),
+            "preprocessor": config.paths.preprocessor,
+            "training": config.paths.training,
+            # The trained weights depend on the first, the artifact also on the second.
+            "code": code_fingerprint(*_TRAINING_CODE),
+            "export_code": code_fingerprint("serving"),
+        },
+    ).with_id(f"Trainer.{role}")
+
+
+def _resolver(strategy, student):
+    channels = {
+        "model": tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        "model_blessing": tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    }
+    if strategy is LatestBlessedPredecessor:
+        channels["candidate"] = student.outputs["model"]
+    return tfx.dsl.Resolver(strategy_class=strategy, **channels).with_id("Resolver.predecessor")

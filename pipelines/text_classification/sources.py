@@ -1,0 +1,90 @@
+"""Where the teacher's weights and the vocabulary come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
+from tfmodels import datasets
+from tfmodels.errors import UserError
+from tfmodels.files import atomic_directory
+from tfmodels.registry import describe_model, list_models
+from tfmodels.text import TextPreprocessor, WordPieceTokenizer
+
+
+def hf_folder(source: str) -> Path | None:
+    """The folder of a teacher's pretrained weights, or None where the source is a preset with random ones.
+
+    Raises:
+        UserError: The source is none of those.
+    """
+    if source == "minilm":
+        return datasets.minilm()
+    folder = Path(source)
+    if (folder / "config.json").exists():
+        return folder
+    if folder.is_dir():
+        raise UserError(
+            f"{folder} has no config.json: give a folder with config.json, model.safetensors and vocab.txt."
+        )
+    if source not in list_models():
+        raise UserError(
+            f"there is no teacher {source!r}: give minilm, a folder in Hugging Face's layout, or one of "
+            f"{', '.join(list_models())}."
+        )
+    return None
+
+
+def check_teacher(teacher: TeacherConfig, student: StudentConfig, student_layers: int, sequence_length: int) -> None:
+    """Checks that a teacher takes the texts and has the layers that its student is to learn from.
+
+    Raises:
+        UserError: It does not.
+    """
+    folder = hf_folder(teacher.source)
+    if folder is None:
+        config = describe_model(teacher.source)[1].config.replace(**teacher.overrides)
+        layers, longest = config.num_layers, config.max_sequence_length
+    else:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        layers, longest = values["num_hidden_layers"], values["max_position_embeddings"]
+    if sequence_length > longest:
+        raise UserError(f"the teacher takes at most {longest} tokens: give --sequence-length {longest} or less.")
+    if not student.stages:
+        raise UserError("the student has no stages: give at least one.")
+    for stage in student.stages:
+        for ours, theirs in stage.layer_map.items():
+            if not (1 <= int(ours) <= student_layers and 1 <= theirs <= layers):
+                raise UserError(
+                    f"the layer map takes layer {ours} of the student to layer {theirs} of the teacher, but they have "
+                    f"{student_layers} and {layers}: change the student's stages."
+                )
+
+
+def make_preprocessor(text: TextConfig, teacher: TeacherConfig, pairs: bool) -> TextPreprocessor:
+    """The preprocessor with the vocabulary that the teacher was pretrained with."""
+    folder = hf_folder(teacher.source) or datasets.minilm()
+    lowercase = text.lowercase
+    if lowercase is None:
+        settings = folder / "tokenizer_config.json"
+        values = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+        lowercase = values.get("do_lower_case", True)
+    tokenizer = WordPieceTokenizer(teacher.vocabulary or folder / "vocab.txt", lowercase=lowercase)
+    return TextPreprocessor(tokenizer, text.sequence_length, pair=pairs)
+
+
+def save_preprocessor(preprocessor: TextPreprocessor, root: Path) -> Path:
+    """Saves a preprocessor into a folder of `root` that is named by its content, once, and returns the folder."""
+    with tempfile.TemporaryDirectory() as staging:
+        preprocessor.save(staging)
+        files = {path.name: path.read_bytes() for path in sorted(Path(staging).iterdir())}
+    digest = hashlib.sha256(b"\0".join(name.encode() + b"\0" + content for name, content in files.items()))
+    folder = root / digest.hexdigest()[:16]
+    if not folder.exists():
+        with atomic_directory(folder) as partial:
+            for name, content in files.items():
+                (partial / name).write_bytes(content)
+    return folder
