@@ -48,6 +48,8 @@ def config_to_hf(config: BertConfig) -> dict:
     """The contents of config.json for a `BertConfig`."""
     if config.embedding_dim not in (None, config.hidden_dim):
         raise UserError("Hugging Face's BERT has no factorised embedding: embedding_dim must equal hidden_dim.")
+    if not config.num_segments:
+        raise UserError("Hugging Face's BERT always has segments: num_segments must be at least 1.")
     values = {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()}
     return {"model_type": "bert", "hidden_act": config.activation, "pad_token_id": 0, **values}
 

@@ -61,6 +61,8 @@ def from_hf(directory, *, task: type | None = None, dtype=None, **task_settings)
         return backbone
     if wanted in (TextClassifier, TokenClassifier):
         task_settings.setdefault("num_classes", len(values.get("id2label") or {}) or values.get("num_labels", 2))
+        rate = values.get("classifier_dropout")
+        task_settings.setdefault("dropout", backbone.config.dropout if rate is None else rate)
     model = wanted(backbone, **task_settings)
     if wanted is saved_class:
         load_entries(family.entries(model), tensors, directory)
@@ -83,7 +85,7 @@ def to_hf(model, directory, *, labels=None) -> Path:
         The directory.
 
     Raises:
-        UserError: transformers has no such model.
+        UserError: transformers has no such model, or there are not as many labels as classes.
     """
     directory = Path(directory)
     backbone = model if isinstance(model, Backbone) else model.backbone
@@ -101,6 +103,9 @@ def to_hf(model, directory, *, labels=None) -> Path:
     elif isinstance(model, TextClassifier | TokenClassifier):
         count = model.settings["num_classes"]
         labels = list(labels) if labels is not None else [f"LABEL_{index}" for index in range(count)]
+        if len(labels) != count:
+            raise UserError(f"{len(labels)} labels were given for {count} classes: give one for every class.")
+        values["classifier_dropout"] = model.settings["dropout"]
         values["id2label"] = {str(index): label for index, label in enumerate(labels)}
         values["label2id"] = {label: index for index, label in enumerate(labels)}
     directory.mkdir(parents=True, exist_ok=True)

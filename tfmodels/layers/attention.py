@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer
 from tfmodels.layers.projection import Projection
 from tfmodels.ops import attend
@@ -27,13 +28,13 @@ class MultiHeadAttention(Layer):
         float[B, T, D]; with `return_scores` a pair of it and float32[B, N, T, S].
 
     Raises:
-        ValueError: `num_heads` does not divide `hidden_dim`.
+        UserError: `num_heads` does not divide `hidden_dim`.
     """
 
     def __init__(self, num_heads, hidden_dim, dropout=0.0, positions=None, **kwargs):
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
-            raise ValueError(f"num_heads={num_heads} does not divide hidden_dim={hidden_dim}: choose a divisor.")
+            raise UserError(f"num_heads={num_heads} does not divide hidden_dim={hidden_dim}: choose a divisor.")
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
         self.dropout = dropout
@@ -50,6 +51,9 @@ class MultiHeadAttention(Layer):
         self.key.build(value_shape)
         self.value.build(value_shape)
         self.output_projection.build((*query_shape[:-1], self.hidden_dim))
+        # Its hooks are called, never the scheme itself: Keras would not build it.
+        if self.positions is not None and not self.positions.built:
+            self.positions.build(query_shape)
         self.built = True
 
     def call(self, query, value=None, attention_mask=None, return_scores=False, training=None):

@@ -63,7 +63,8 @@ class TextEmbedding(Layer):
             )
         vectors = (*token_ids_shape, size)
         for part in filter(None, (self.positions, self.norm, self.widen)):
-            part.build(vectors)
+            if not part.built:
+                part.build(vectors)
         self.built = True
 
     def call(self, token_ids, segment_ids=None, training=None):

@@ -66,7 +66,7 @@ class BertBackbone(Backbone):
     >>> import tfmodels
     >>> backbone = tfmodels.create_model("bert_tiny", num_layers=1, vocabulary_size=100)
     >>> backbone.count_params()
-    293376
+    293632
     """
 
     config_class = BertConfig

@@ -10,6 +10,12 @@ import tensorflow as tf
 # Rows are sorted by length within pools of this many batches: small enough to stay random, large enough to pad little.
 _POOL = 64
 
+_INPUTS = {
+    "token_ids": tf.TensorSpec([None, None], tf.int32),
+    "segment_ids": tf.TensorSpec([None, None], tf.int32),
+    "padding_mask": tf.TensorSpec([None, None], tf.bool),
+}
+
 
 class Batches:
     """Rows of token ids with their targets, as length-bucketed batches in a new order every epoch.
@@ -28,7 +34,7 @@ class Batches:
         seed: Decides the order.
 
     Raises:
-        ValueError: There are no rows, or a row is longer than the last bucket.
+        ValueError: There are no rows, a row is longer than the last bucket, or a target has another number of rows.
     """
 
     def __init__(
@@ -49,6 +55,9 @@ class Batches:
         self.seed = seed
         if not len(self.lengths):
             raise ValueError("there are no rows to make batches of.")
+        for name, values in self.targets.items():
+            if values.shape[0] != len(self.lengths):
+                raise ValueError(f"target {name!r} has {values.shape[0]} rows, but there are {len(self.lengths)}.")
         if bucket_lengths is None:
             bucket_lengths = range(8, int(self.lengths.max()) + 8, 8)
         self.bucket_lengths = np.asarray(bucket_lengths)
@@ -107,15 +116,26 @@ class Batches:
 
         Returns:
             Arrays [rows, ...] by name; ragged [rows, None, ...] tensors where an output has a length axis.
+
+        Raises:
+            ValueError: An output has a length on a later axis, as attention scores have.
         """
         by_length = np.argsort(self.lengths, kind="stable")
         starts = range(0, len(by_length), self.batch_size)
-        apply = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+
+        @tf.function(input_signature=[_INPUTS])
+        def apply(inputs):
+            return model(inputs, training=False)
+
+        shapes = {name: spec.shape for name, spec in apply.get_concrete_function().structured_outputs.items()}
+        for name, shape in shapes.items():
+            if None in shape[2:]:
+                raise ValueError(f"{name} {shape} has a length beside its second axis: compute it batch by batch.")
         parts = {}
         for inputs, _ in self._batches(lambda: (by_length[start : start + self.batch_size] for start in starts)):
             for name, value in apply(inputs).items():
                 value = tf.cast(value, dtype)
-                if value.shape.rank > 2:
+                if shapes[name].rank > 1 and shapes[name][1] is None:
                     value = tf.RaggedTensor.from_tensor(
                         value, lengths=tf.reduce_sum(tf.cast(inputs["padding_mask"], tf.int64), 1)
                     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from tfmodels.files import atomic_file
 
 def save_variables(variables, path: Path, notes: dict | None = None) -> None:
     """Writes variables and a JSON-able dict of notes to one safetensors file, atomically."""
-    tensors = {name: np.ascontiguousarray(variable) for name, variable in _named(variables)}
+    # Not ascontiguousarray, which makes vectors of scalars.
+    tensors = {name: np.asarray(variable, order="C") for name, variable in _named(variables)}
     with atomic_file(path) as partial:
         save_file(tensors, partial, metadata={"notes": json.dumps(notes or {})})
 
@@ -45,5 +47,6 @@ def restore_variables(variables, path: Path) -> dict:
 
 
 def _named(variables):
-    # Paths alone are not unique: two layers may carry one name.
-    return [(f"{index:05d}/{variable.path}", variable) for index, variable in enumerate(variables)]
+    # Paths alone are not unique: two layers may carry one name. The numbers that Keras appends to names depend on what
+    # else the process has built, and the run may go on in another process.
+    return [(f"{index:05d}/{re.sub(r'_[0-9]+', '', v.path)}", v) for index, v in enumerate(variables)]

@@ -1,0 +1,255 @@
+"""Hugging Face checkpoints: what we write we read, and what is wrong with a checkpoint is told in one sentence.
+
+That transformers reads what we write, and we what it writes, is shown in tests/parity.
+"""
+
+import json
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import tfmodels
+from tests.models.tiny import tiny
+from tests.support import to_numpy, token_batch
+from tfmodels.errors import UserError
+from tfmodels.layers import MeanPooling
+from tfmodels.models import (
+    Backbone,
+    BertBackbone,
+    MaskedLM,
+    SpanClassifier,
+    TextClassifier,
+    TextEmbedder,
+    TokenClassifier,
+)
+
+KINDS = {
+    "backbone": lambda backbone: backbone,
+    "text classifier": lambda backbone: TextClassifier(backbone, 3),
+    "token classifier": lambda backbone: TokenClassifier(backbone, 5),
+    "span classifier": SpanClassifier,
+    "masked language model": MaskedLM,
+}
+
+
+def with_random_weights(model):
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(size=weight.shape) * 0.3 for weight in model.weights])
+    return model
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A whole checkpoint of a tiny text classifier, for the tests to break."""
+    tfmodels.to_hf(with_random_weights(TextClassifier(tiny(), 3)), tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def change_config(directory, **changes):
+    values = json.loads((directory / "config.json").read_text())
+    values = {name: value for name, value in {**values, **changes}.items() if value is not None}
+    (directory / "config.json").write_text(json.dumps(values))
+
+
+def change_tensors(directory, change):
+    """Rewrites the tensors by `change(dict)`."""
+    tensors = load_file(directory / "model.safetensors")
+    change(tensors)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_what_is_saved_is_loaded_again(make, tmp_path):
+    model, batch = with_random_weights(make(tiny(activation="relu", layer_norm_epsilon=1e-5))), token_batch([6, 3])
+    assert tfmodels.to_hf(model, tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
+    twin = tfmodels.from_hf(tmp_path / "new" / "folder")
+    assert type(twin) is type(model)
+    config = getattr(twin, "backbone", twin).config
+    assert config == getattr(model, "backbone", model).config
+    ours, theirs = to_numpy(model(batch)), to_numpy(twin(batch))
+    for name, value in ours.items():
+        # Token, span and language models have no pooler in transformers; theirs is not saved.
+        np.testing.assert_array_equal(theirs[name], value)
+
+
+def test_labels_are_written_with_their_numbers(tmp_path):
+    tfmodels.to_hf(TextClassifier(tiny(), 3), tmp_path, labels=["bad", "so-so", "good"])
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values["id2label"] == {"0": "bad", "1": "so-so", "2": "good"}
+    assert values["label2id"] == {"bad": 0, "so-so": 1, "good": 2}
+    assert values["architectures"] == ["BertForSequenceClassification"] and values["model_type"] == "bert"
+
+
+def test_as_many_labels_as_classes_are_needed(tmp_path):
+    with pytest.raises(UserError, match="2 labels were given for 3 classes"):
+        tfmodels.to_hf(TextClassifier(tiny(), 3), tmp_path / "new", labels=["bad", "good"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_backbone_is_loaded_out_of_a_task(checkpoint):
+    backbone, task = tfmodels.from_hf(checkpoint, task=Backbone), tfmodels.from_hf(checkpoint)
+    assert type(backbone) is BertBackbone and type(task) is TextClassifier
+    for ours, theirs in zip(backbone.get_weights(), task.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_task_is_put_on_a_backbone_with_a_random_head(tmp_path):
+    backbone = with_random_weights(tiny())
+    tfmodels.to_hf(backbone, tmp_path)
+    model = tfmodels.from_hf(tmp_path, task=TextClassifier, num_classes=7, dropout=0.3, pooling=MeanPooling())
+    assert model.settings["num_classes"] == 7 and model.settings["dropout"] == 0.3
+    for ours, theirs in zip(model.backbone.trainable_variables, backbone.trainable_variables, strict=True):
+        np.testing.assert_array_equal(to_numpy(ours.value), to_numpy(theirs.value))
+    embedder = tfmodels.from_hf(tmp_path, task=TextEmbedder, pooling=MeanPooling(), dtype="mixed_bfloat16")
+    assert embedder.backbone.dtype_policy.name == "mixed_bfloat16"
+
+
+def test_another_head_than_the_saved_one_may_be_asked_for(checkpoint):
+    model = tfmodels.from_hf(checkpoint, task=TokenClassifier, num_classes=4)
+    assert type(model) is TokenClassifier and model.settings["num_classes"] == 4
+    saved = load_file(checkpoint / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    np.testing.assert_array_equal(to_numpy(model.backbone.parts["embeddings"].tokens.value), saved)
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, "float64"])
+def test_other_floating_point_types_are_read_as_float32(checkpoint, dtype):
+    kept = {}
+
+    def convert(tensors):
+        for name, value in tensors.items():
+            tensors[name] = value.astype(dtype)
+            kept[name] = tensors[name].astype("float32")
+
+    change_tensors(checkpoint, convert)
+    model = tfmodels.from_hf(checkpoint)
+    assert all(variable.dtype == "float32" for variable in model.trainable_variables)
+    np.testing.assert_array_equal(
+        to_numpy(model.backbone.parts["blocks"][1].attention.query.kernel.value),
+        kept["bert.encoder.layer.1.attention.self.query.weight"].T,
+    )
+
+
+def test_integer_buffers_are_left_out(checkpoint):
+    change_tensors(checkpoint, lambda t: t.update({"bert.embeddings.position_ids": np.arange(16)[None]}))
+    tfmodels.from_hf(checkpoint)
+
+
+def test_the_old_names_of_normalisations_are_understood(checkpoint):
+    def rename(tensors):
+        for name in [name for name in tensors if "LayerNorm" in name]:
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            tensors[old] = tensors.pop(name)
+
+    expected = tfmodels.from_hf(checkpoint).get_weights()
+    change_tensors(checkpoint, rename)
+    for ours, theirs in zip(tfmodels.from_hf(checkpoint).get_weights(), expected):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_missing_folder_or_configuration_is_named(tmp_path, checkpoint):
+    with pytest.raises(UserError, match=r"nowhere.config\.json does not exist"):
+        tfmodels.from_hf(tmp_path / "nowhere")
+    (checkpoint / "config.json").unlink()
+    with pytest.raises(UserError, match=r"config\.json does not exist"):
+        tfmodels.from_hf(checkpoint)
+
+
+@pytest.mark.parametrize("text, told", [("{", "is not JSON"), ("[1]", "holds no JSON object"), (b"\xff\xfe", "is not JSON")])
+def test_a_broken_configuration_is_told(checkpoint, text, told):
+    (checkpoint / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=told):
+        tfmodels.from_hf(checkpoint)
+
+
+@pytest.mark.parametrize("model_type", ["t5", None])
+def test_another_family_is_refused(checkpoint, model_type):
+    change_config(checkpoint, model_type=model_type)
+    with pytest.raises(UserError, match=f"of type {model_type!r}; supported: bert"):
+        tfmodels.from_hf(checkpoint)
+
+
+@pytest.mark.parametrize("change, told", [
+    ({"position_embedding_type": "relative_key"}, "relative_key"),
+    ({"hidden_act": "gelu_new"}, "gelu_new"),
+    ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
+    ({"num_attention_heads": 5}, "5"),
+])
+def test_what_we_cannot_compute_is_refused(checkpoint, change, told):
+    change_config(checkpoint, **change)
+    with pytest.raises(UserError, match=told):
+        tfmodels.from_hf(checkpoint)
+
+
+def test_missing_weights_are_told(checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"has no model\.safetensors"):
+        tfmodels.from_hf(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.ckpt"])
+def test_pickled_weights_are_refused_unread(checkpoint, name, tmp_path):
+    (checkpoint / "model.safetensors").unlink()
+    trap = tmp_path / "the pickle ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(trap), "w"))
+
+    (checkpoint / name).write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(UserError, match=f"only pickled weights .{name}.*model.safetensors"):
+        tfmodels.from_hf(checkpoint)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.999])
+def test_a_truncated_file_is_told(checkpoint, keep):
+    path = checkpoint / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
+    with pytest.raises(UserError, match=r"model\.safetensors is not a whole safetensors file"):
+        tfmodels.from_hf(checkpoint)
+
+
+def test_a_file_of_another_kind_is_told(checkpoint):
+    (checkpoint / "model.safetensors").write_bytes(b"PK\x03\x04" + b"x" * 1000)
+    with pytest.raises(UserError, match="is not a whole safetensors file"):
+        tfmodels.from_hf(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["bert.encoder.layer.2.output.dense.bias", "classifier.weight", "bert.pooler.dense.bias"])
+def test_a_missing_tensor_is_named(checkpoint, name):
+    change_tensors(checkpoint, lambda tensors: tensors.pop(name))
+    with pytest.raises(UserError, match=f"no tensor '{name}'"):
+        tfmodels.from_hf(checkpoint)
+
+
+def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(checkpoint):
+    change_config(checkpoint, intermediate_size=21)
+    with pytest.raises(UserError, match=r"'bert.encoder.layer.0.intermediate.dense.weight' has shape \(19, 14\).*\(21, 14\)"):
+        tfmodels.from_hf(checkpoint)
+    change_config(checkpoint, intermediate_size=19, vocab_size=60)
+    with pytest.raises(UserError, match=r"'bert.embeddings.word_embeddings.weight' has shape \(51, 14\).*\(60, 14\)"):
+        tfmodels.from_hf(checkpoint)
+
+
+def test_models_without_a_counterpart_are_refused_before_anything_is_written(tmp_path):
+    for model in (
+        TextEmbedder(tiny()),
+        TextClassifier(tiny(), 3, pooling=MeanPooling()),
+        tiny(embedding_dim=5),
+        tiny(num_segments=0),
+    ):
+        with pytest.raises(UserError):
+            tfmodels.to_hf(model, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
+
+def test_the_heads_dropout_is_the_checkpoints(checkpoint):
+    change_config(checkpoint, classifier_dropout=0.35, hidden_dropout_prob=0.2)
+    assert tfmodels.from_hf(checkpoint).settings["dropout"] == 0.35
+    change_config(checkpoint, classifier_dropout=None)
+    assert tfmodels.from_hf(checkpoint).settings["dropout"] == 0.2
+    assert tfmodels.from_hf(checkpoint, dropout=0.5).settings["dropout"] == 0.5

@@ -1,0 +1,194 @@
+"""The fit loop: histories, the best weights, early stopping, and what goes wrong told in one sentence."""
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.training.keywords import CLASSIFY, keyword_batches, tiny_classifier
+from tfmodels.errors import UserError
+from tfmodels.training import FitConfig, fit, policy_for
+
+CONFIG = FitConfig(epochs=3, learning_rate=1e-2)
+
+
+class Unscrupulous(keras.callbacks.Callback):
+    """Spoils a weight at a chosen moment."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.moment = (epoch, batch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.moment:
+            kernel = self.model.head.logits.kernel
+            kernel.assign(np.full(kernel.shape, np.nan))
+
+
+def fit_with_figures(figures, directory, name="accuracy", **changes):
+    """Trains while a script tells the validation figure of every epoch.
+
+    Returns:
+        The model, the history, and the weights after every epoch.
+    """
+    model, seen = tiny_classifier(), []
+
+    def evaluate(*args, **kwargs):
+        seen.append(model.get_weights())
+        return {"loss": 1.0, name: figures[len(seen) - 1]}
+
+    model.evaluate = evaluate
+    config = FitConfig(**{"epochs": len(figures), "learning_rate": 1e-2, "monitor": f"val_{name}", **changes})
+    history = fit(model, keyword_batches(32), keyword_batches(16), config, directory, **CLASSIFY)
+    return model, history, seen
+
+
+def assert_same_weights(ours, theirs):
+    for value, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_the_history_holds_every_figure_of_every_epoch(tmp_path):
+    model = tiny_classifier()
+    history = fit(model, keyword_batches(), keyword_batches(seed=1), CONFIG, tmp_path, **CLASSIFY)
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert all(len(values) == 3 and np.isfinite(values).all() for values in history.values())
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path):
+    model, history, seen = fit_with_figures([0.5, 0.9, 0.6, 0.7], tmp_path)
+    assert history["val_accuracy"] == [0.5, 0.9, 0.6, 0.7]
+    assert_same_weights(model.get_weights(), seen[1])
+
+
+def test_a_loss_is_best_where_it_is_least(tmp_path):
+    model, _, seen = fit_with_figures([0.5, 0.9, 0.4, 0.7], tmp_path, name="hard_loss")
+    assert_same_weights(model.get_weights(), seen[2])
+
+
+def test_without_validation_the_last_weights_are_kept(tmp_path):
+    kept = []
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kept.append(self.model.get_weights())
+
+    model = tiny_classifier()
+    history = fit(model, keyword_batches(32), None, CONFIG, tmp_path, callbacks=[Keep()], **CLASSIFY)
+    assert set(history) == {"loss", "accuracy"}
+    assert_same_weights(model.get_weights(), kept[-1])
+
+
+@pytest.mark.parametrize(
+    "figures, patience, epochs",
+    [
+        ([0.5, 0.6, 0.5, 0.5, 0.9], 2, 4),
+        ([0.5, 0.6, 0.5, 0.7, 0.6, 0.6, 0.9], 2, 6),
+        ([0.5, 0.4, 0.9], 1, 2),
+        ([0.5, 0.6, 0.7], 1, 3),
+        ([0.5, 0.6, 0.5, 0.5, 0.9], None, 5),
+        # A figure that stays is not better.
+        ([1.0, 1.0, 1.0, 1.0, 1.0], 2, 3),
+    ],
+)
+def test_training_stops_when_patience_ends(figures, patience, epochs, tmp_path):
+    model, history, seen = fit_with_figures(figures, tmp_path, patience=patience)
+    assert len(history["val_accuracy"]) == len(seen) == epochs
+    best = [weights for weights, figure in zip(seen, figures) if figure == max(figures[:epochs])]
+    assert any(all(map(np.array_equal, model.get_weights(), weights)) for weights in best)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first, history, _ = fit_with_figures([0.5, 0.9, 0.6], tmp_path)
+    again = tiny_classifier()
+
+    class Never(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            pytest.fail("it trains")
+
+    config = FitConfig(epochs=3, learning_rate=1e-2)
+    arguments = (keyword_batches(32), keyword_batches(16), config, tmp_path)
+    assert fit(again, *arguments, callbacks=[Never()], **CLASSIFY) == history
+    assert_same_weights(again.get_weights(), first.get_weights())
+
+
+def test_a_run_that_stopped_early_is_not_trained_again(tmp_path):
+    first, history, _ = fit_with_figures([0.9, 0.5, 0.5, 0.5], tmp_path, patience=2)
+    again = tiny_classifier()
+    config = FitConfig(epochs=4, learning_rate=1e-2, patience=2)
+    assert fit(again, keyword_batches(32), keyword_batches(16), config, tmp_path, **CLASSIFY) == history
+    assert_same_weights(again.get_weights(), first.get_weights())
+
+
+def test_an_unknown_monitor_is_answered_with_the_figures_there_are(tmp_path):
+    config = FitConfig(epochs=1, monitor="val_f1")
+    with pytest.raises(UserError, match="'val_f1' is no figure of this run: choose one of val_accuracy, val_loss"):
+        fit(tiny_classifier(), keyword_batches(16), keyword_batches(16), config, tmp_path, **CLASSIFY)
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+@pytest.mark.parametrize("batch", [0, 5], ids=["at its first step", "at its last step"])
+def test_a_spoilt_epoch_is_told_and_the_last_good_checkpoint_kept(has_validation, batch, tmp_path):
+    train, validation = keyword_batches(), keyword_batches(seed=1) if has_validation else None
+    with pytest.raises(UserError, match=r"in epoch 2: lower the learning rate \(0\.01\).*last good checkpoint is"):
+        fit(tiny_classifier(), train, validation, CONFIG, tmp_path, callbacks=[Unscrupulous(1, batch)], **CLASSIFY)
+    kept = load_file(tmp_path / "checkpoints" / "state.safetensors")
+    assert all(np.isfinite(value).all() for value in kept.values())
+    # From it the run goes on, to the result of a run that was never spoilt.
+    model, other = tiny_classifier(), tiny_classifier()
+    history = fit(model, train, validation, CONFIG, tmp_path, **CLASSIFY)
+    assert len(history["loss"]) == 3 and np.isfinite(history["loss"]).all()
+
+
+def test_a_loss_that_was_never_good_is_told_without_a_checkpoint(tmp_path):
+    config = FitConfig(epochs=2, learning_rate=1e30, warmup=0.0, clip_norm=None)
+    with pytest.raises(UserError, match=r"in epoch 1: lower the learning rate \(1e\+30\)") as error:
+        fit(tiny_classifier(), keyword_batches(), None, config, tmp_path, **CLASSIFY)
+    assert "checkpoint" not in str(error.value)
+    assert not (tmp_path / "checkpoints" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_trains_float32_weights_and_goes_on(precision, tmp_path):
+    config = FitConfig(epochs=2, learning_rate=1e-2, precision=precision)
+    arguments = (keyword_batches(32), keyword_batches(16), config, tmp_path)
+    model = tiny_classifier(dtype=policy_for(precision))
+    before = model.get_weights()
+    history = fit(model, *arguments, **CLASSIFY)
+    assert np.isfinite(history["loss"]).all()
+    assert all(variable.dtype == "float32" for variable in model.trainable_variables)
+    assert any((new != old).any() for new, old in zip(model.get_weights(), before))
+    longer = FitConfig(epochs=3, learning_rate=1e-2, precision=precision)
+    again = tiny_classifier(dtype=policy_for(precision))
+    assert len(fit(again, *arguments[:2], longer, tmp_path, **CLASSIFY)["loss"]) == 3
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision 'fp8' is unknown: choose one of float32, bfloat16, float16"):
+        policy_for("fp8")
+
+
+def test_a_recipe_refuses_unknown_fields():
+    with pytest.raises(UserError, match="no field 'lr'"):
+        FitConfig.from_dict({"lr": 1.0})
+    with pytest.raises(UserError, match="did you mean 'learning_rate'"):
+        FitConfig.from_dict({"learningrate": 1.0})
+
+
+def test_tensorboard_gets_scalars_histograms_and_the_graph(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(tiny_classifier(), keyword_batches(32), keyword_batches(16), CONFIG, tmp_path, **CLASSIFY)
+    found = {}
+    for split in ("train", "validation"):
+        events = EventAccumulator(str(tmp_path / "logs" / split), size_guidance={"tensors": 0}).Reload()
+        found[split] = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+        if split == "train":
+            assert events.Tags()["graph"]
+    assert found["train"]["epoch_loss"] == [0, 1, 2]
+    assert found["validation"]["epoch_accuracy"] == [0, 1, 2]
+    assert any("tokens" in tag and "histogram" in tag for tag in found["train"])
