@@ -19,35 +19,15 @@ from tfmodels import metrics
 from tfmodels.errors import UserError
 
 _SENTENCE = (
-    "[CLS]",
-    *[
-        "the",
-        "plot",
-        "is",
-        "thin",
-        ",",
-        "but",
-        "the",
-        "actors",
-        "carry",
-        "it",
-        "fur",
-        "##ther",
-        "than",
-        "you",
-        "hoped",
-        ".",
-    ],
-    "[SEP]",
+    *("[CLS]", "the", "plot", "is", "thin", ",", "but", "the", "actors", "carry", "it"),
+    *("fur", "##ther", "than", "you", "hoped", ".", "[SEP]"),
 )
-_WORDS = [
+_WORDS = (
     "a",
     "the",
     "film",
     "plot",
     "actors",
-    "story",
-    "is",
     "was",
     "not",
     "very",
@@ -55,14 +35,10 @@ _WORDS = [
     "bad",
     "thin",
     "slow",
-    "bright",
     "warm",
-    "dull",
-    "gripping",
-    "long",
     "and",
     "but",
-]
+)
 _TOPICS = ["business", "health", "politics", "science", "sport", "travel", "weather", "cinema", "music", "law"]
 
 
@@ -366,7 +342,7 @@ def test_numbers_stand_out_from_the_cells_of_a_matrix(scheme):
     colors = _schemes()[scheme]
     paper = np.array([int(colors["paper"][i : i + 2], 16) for i in (1, 3, 5)])
     for hue in (plots.HIT, plots.MISS):
-        cell = 0.85 * 255 * np.array(hue) + 0.15 * paper
+        cell = plots.DEEPEST * 255 * np.array(hue) + (1 - plots.DEEPEST) * paper
         assert _contrast(colors["ink"], "#" + "".join(f"{round(part):02x}" for part in cell)) >= 4.5
 
 
@@ -529,8 +505,8 @@ def test_forty_classes_stay_legible():
 
 
 def test_equal_results_give_equal_bytes(tmp_path, pages):
-    run = sample_run()
-    assert write_report(run.to_dict(), tmp_path / "report.html").read_text(encoding="utf-8") == pages["2 classes"][0]
+    path = write_report(minimal_run().to_dict(), tmp_path / "report.html")
+    assert path.read_text(encoding="utf-8") == pages["minimal"][0]
 
 
 def test_a_report_that_fails_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch):

@@ -83,6 +83,27 @@ class Backbone(keras.Model):
         return cls(cls.config_class.from_dict(config["config"]), dtype=dtype, name=config["name"])
 
 
+class WithScores(keras.layers.Layer):
+    """A block's call that returns its attention scores too, as an operation of its own.
+
+    Keras takes the number of an operation's outputs from its first call (3.15 refuses a model that says otherwise), and
+    a block's first call in a backbone returns no scores.
+
+    Args:
+        block: A layer with the call signature of `TransformerBlock`.
+    """
+
+    def __init__(self, block):
+        super().__init__(dtype=block.dtype_policy, name=f"{block.name}_with_scores")
+        self.block = block
+
+    def call(self, inputs, attention_mask=None, training=None):
+        return self.block(inputs, attention_mask=attention_mask, return_scores=True, training=training)
+
+    def compute_output_spec(self, inputs, attention_mask=None, training=None):
+        return self.block.compute_output_spec(inputs, attention_mask=attention_mask, return_scores=True)
+
+
 def token_inputs() -> dict:
     """Symbolic inputs of any batch size and length, by name."""
     return {name: keras.Input((None,), dtype=dtype, name=name) for name, dtype in _INPUTS.items()}

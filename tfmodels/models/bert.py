@@ -21,7 +21,7 @@ from tfmodels.layers import (
     TextEmbedding,
     TransformerBlock,
 )
-from tfmodels.models.backbone import Backbone
+from tfmodels.models.backbone import Backbone, WithScores
 from tfmodels.models.config import Config, Preset
 from tfmodels.ops import padding
 
@@ -107,10 +107,11 @@ class BertBackbone(Backbone):
         mask = _PaddingMask(name="attention_mask")(inputs["padding_mask"])
         hidden_states, attention_scores = [x], []
         for block in parts["blocks"]:
-            x = block(x, attention_mask=mask, return_scores=intermediates)
             if intermediates:
-                x, scores = x
+                x, scores = WithScores(block)(x, attention_mask=mask)
                 attention_scores.append(scores)
+            else:
+                x = block(x, attention_mask=mask)
             hidden_states.append(x)
         outputs = {"sequence_output": x, "pooled_output": parts["pooler"](x[:, 0])}
         if intermediates:

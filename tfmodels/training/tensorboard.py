@@ -192,18 +192,23 @@ def _writer(directory: Path, suffix: str):
 
 def _flat(values, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
     """Nested values by dotted names, each of a type that the plugin takes."""
-    if dataclasses.is_dataclass(values):
-        values = dataclasses.asdict(values)
-    for name, value in values.items():
+    for name, value in _named(values).items():
         name = f"{prefix}{name}"
-        if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
-            value = {str(place): item for place, item in enumerate(value, start=1)}
-        if isinstance(value, Mapping) and value:
+        if _named(value):
             yield from _flat(value, f"{name}.")
         elif isinstance(value, (bool, int, float, str)):
             yield name, value
         else:
             yield name, json.dumps(value, default=str)
+
+
+def _named(value) -> Mapping:
+    """What is inside a value by name, or nothing if it is not nested; the parts of a list are counted from 1."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)) and any(_named(item) for item in value):
+        return {str(place): item for place, item in enumerate(value, start=1)}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _encode(preprocessor, text) -> tuple[list[str], dict]:
