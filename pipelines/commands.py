@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def text_classification_command(
         settings=_settings(config, options),
         epochs=epochs,
         student_epochs=student_epochs,
-        name=name or ("reviews" if data is None else _model_name(data)),
+        name=_checked_name(name) or ("reviews" if data is None else _model_name(data)),
     )
     try:
         pushed = run_job(job)
@@ -140,6 +141,15 @@ def _read_config(path: str) -> dict:
 
 
 def _model_name(path: str) -> str:
-    """A name for requests and folders, from a file's name."""
-    stem = Path(path).name.split(".")[0]
-    return "".join(mark if mark.isalnum() or mark in "-_" else "_" for mark in stem) or "model"
+    """A name for requests, folders and Kubernetes objects, from a file's name."""
+    stem = Path(path).name.split(".")[0].lower()
+    name = re.sub("[^a-z0-9]+", "-", stem)[:30].strip("-")
+    return name if name[:1].isalpha() else f"model-{name}".strip("-")
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch("[a-z]([-a-z0-9]{0,40}[a-z0-9])?", name):
+        raise UserError(
+            f"{name!r} cannot be a model's name: use lower-case letters, digits and dashes, a letter first."
+        )
+    return name

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from serving.status import StatusError
 from tfmodels.errors import UserError
@@ -51,7 +53,7 @@ def check_export_command(directory: Path, texts: tuple[str, ...], tolerance: flo
 
 def _print_report(report):
     console = _console()
-    table = Table("check", "result", title=f"{report.directory}", title_justify="left")
+    table = Table("check", "result", title=escape(report.directory), title_justify="left")
     styles = {"passed": "green", "failed": "red"}
     for check, result in report.checks.items():
         table.add_row(check, f"[{styles.get(result, 'yellow')}]{result}[/]")
@@ -66,8 +68,13 @@ def _print_report(report):
             f"Loaded in {report.load_seconds} s by TensorFlow {report.tensorflow}; {report.operations} kinds of "
             f"operations; peak memory {report.peak_memory_mib:,.0f} MiB."
         )
+    if report.passed and not report.rows_compared:
+        console.print(
+            "The answers were compared among themselves; check_savedmodel(expected=...) compares a Keras model's."
+        )
     for problem in report.problems:
-        console.print(f"[red]•[/] {problem}", markup=True)
+        # Escaped: brackets in a file's name are no markup.
+        console.print(f"[red]•[/] {escape(problem)}")
     verdict = "[bold green]This export can be served.[/]" if report.passed else "[bold red]Do not serve this export.[/]"
     console.print(verdict)
 
@@ -121,21 +128,24 @@ def serve_command(
         max_request_bytes=int(max_request_mb * 2**20),
         intra_op_threads=threads,
     )
-    # A container's stop is a SIGTERM: end as for Ctrl-C, with the requests under way answered.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with server:
-        served = ", ".join(
-            str(status.version) for status in server.manager.statuses() if status.state_name == "AVAILABLE"
-        )
-        console = _console()
-        console.print(f"[bold]{server.name}[/], version {served}")
-        console.print(f"  gRPC  {server.grpc_address}")
-        console.print(f"  REST  {server.rest_url}/v1/models/{server.name}:predict")
-        console.print(f'  try   tfmodels predict --model {server.name} --grpc {server.grpc_address} --text "Good."')
-        try:
+    # A container's stop is a SIGTERM; and a shell that starts commands in the background switches Ctrl-C's signal off.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _stop)
+    console = _console()
+    try:
+        with server:
+            available = [s.version for s in server.manager.statuses() if s.state_name == "AVAILABLE"]
+            console.print(f"[bold]{server.name}[/], version {', '.join(map(str, available))}")
+            console.print(f"  gRPC  {server.grpc_address}")
+            console.print(f"  REST  {server.rest_url}/v1/models/{server.name}:predict")
+            console.print(f'  try   tfmodels predict --model {server.name} --grpc {server.grpc_address} --text "Good."')
             server.wait()
-        except KeyboardInterrupt:
-            console.print("Stopped.")
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def _stop(signal_number, frame):
+    raise KeyboardInterrupt
 
 
 def _default_name(directory: Path) -> str:
@@ -188,14 +198,11 @@ def predict_command(texts, pairs, file, grpc_address, rest_url, model, version, 
         raise UserError("Give --grpc or --rest, not both.")
     rows = _rows(texts, pairs, file)
     labels = _read_labels(labels_file)
-    options = {"version": version, "label": label}
-    client = (
-        RestClient(rest_url, model, **options)
-        if rest_url
-        else GrpcClient(grpc_address or "127.0.0.1:8500", model, **options)
-    )
-    with client:
+    kind, address = (RestClient, rest_url) if rest_url else (GrpcClient, grpc_address or "127.0.0.1:8500")
+    with kind(address, model, version=version, label=label) as client:
         try:
+            if len(client.metadata().inputs) > 1:
+                rows = [tuple(row.split(b"\t")) if isinstance(row, bytes) else row for row in rows]
             outputs = client.predict(rows)
         except StatusError as error:
             raise UserError(f"The server refuses: {error}") from error
@@ -208,13 +215,12 @@ def predict_command(texts, pairs, file, grpc_address, rest_url, model, version, 
 
 
 def _rows(texts, pairs, file) -> list:
-    """The rows to ask: texts, or pairs of texts."""
+    """The rows to ask: texts, pairs of texts, and the lines of the file as bytes."""
     if pairs and len(pairs) != len(texts):
         raise UserError(f"There are {len(texts)} --text but {len(pairs)} --text-pair: give one for each.")
     rows = list(zip(texts, pairs)) if pairs else list(texts)
     if file is not None:
-        lines = file.read().splitlines()
-        rows += [tuple(line.split(b"\t")) if b"\t" in line else line for line in lines]
+        rows += file.read().splitlines()
     if not rows:
         raise UserError("Give a text with --text, or a file with --file.")
     return rows
@@ -235,8 +241,6 @@ def _printable(row) -> object:
 
 
 def _print_answers(rows: list, outputs: dict, labels: list[str]):
-    from rich.text import Text
-
     console = _console()
     classes = outputs.get("probabilities")
     columns = ["text", "class", "probability"] if classes is not None else ["text", *outputs]

@@ -179,7 +179,7 @@ def columns(rows: Iterable[str | bytes | Sequence[str | bytes]], names: Sequence
     filled = [(row,) * len(names) if isinstance(row, (str, bytes)) else tuple(row) for row in rows]
     for row in filled:
         if len(row) != len(names):
-            raise UserError(f"The model takes {len(names)} texts a row ({', '.join(names)}), not {len(row)}.")
+            raise UserError(f"A row has {len(row)} texts: give one for each of {', '.join(names)}.")
     return {name: [row[position] for row in filled] for position, name in enumerate(names)}
 
 

@@ -84,7 +84,6 @@ _FUNCTIONS = {
     "TF_StringCopy": (None, [c_void_p, c_char_p, c_size_t]),
     "TF_StringGetDataPointer": (c_void_p, [c_void_p]),
     "TF_StringGetSize": (c_size_t, [c_void_p]),
-    "TF_StringDealloc": (None, [c_void_p]),
     "TF_Version": (c_char_p, []),
     "TF_GetAllRegisteredKernels": (POINTER(_Buffer), [c_void_p]),
     # `tensorflow::DisableXlaCompilation()`: C++ without a C name; the mangled one is part of the ABI.
@@ -383,11 +382,8 @@ class SavedModel:
                 )
             return [_from_tensor(library, tensor) for tensor in fetch_tensors]
         finally:
-            # An output may share an input's memory: strings are freed after the outputs were copied.
-            for tensor, (_, array) in zip(feed_tensors, feeds):
-                if tensor:
-                    _delete_input(library, tensor, array)
-            for tensor in fetch_tensors:
+            # TensorFlow counts references: memory that an output shares with an input goes with the last of them.
+            for tensor in (*feed_tensors, *fetch_tensors):
                 if tensor:
                     library.TF_DeleteTensor(tensor)
 
@@ -452,15 +448,6 @@ def _to_tensor(library: ctypes.CDLL, array: np.ndarray) -> int:
     elif size:
         ctypes.memmove(data, array.ctypes.data, size)
     return tensor
-
-
-def _delete_input(library: ctypes.CDLL, tensor: int, array: np.ndarray):
-    # TF_DeleteTensor frees the tensor's own memory, but not the heap of the strings that were copied into it.
-    if array.dtype.hasobject:
-        data = library.TF_TensorData(tensor)
-        for position in range(array.size):
-            library.TF_StringDealloc(data + position * _STRING_BYTES)
-    library.TF_DeleteTensor(tensor)
 
 
 def _from_tensor(library: ctypes.CDLL, tensor: int) -> np.ndarray:

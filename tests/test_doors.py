@@ -25,7 +25,11 @@ ROOMS = {
     "tfmodels/datasets": set(),
 }
 # Whole packages that stand above the library, and what of the project they may enter.
-ABOVE = {"serving": {"tfmodels"}, "pipelines": {"tfmodels", "serving"}, "benchmarks": {"tfmodels", "serving", "pipelines"}}
+ABOVE = {
+    "serving": {"tfmodels"},
+    "pipelines": {"tfmodels", "serving"},
+    "benchmarks": {"tfmodels", "serving", "pipelines"},
+}
 # Leaves that every room may import.
 LEAVES = {"errors", "files"}
 # A package from elsewhere -> the rooms that may import it.
@@ -98,9 +102,7 @@ def offences(path: str, source: str) -> list[str]:
 
 
 FILES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for package in ("tfmodels", *ABOVE)
-    for path in (ROOT / package).rglob("*.py")
+    path.relative_to(ROOT).as_posix() for package in ("tfmodels", *ABOVE) for path in (ROOT / package).rglob("*.py")
 )
 
 
@@ -165,9 +167,22 @@ def loaded_by(statement):
     return {name.split(".")[0] for name in json.loads(result.stdout)}
 
 
-HEAVY = {"keras", "tensorflow", "tfx", "apache_beam", "tensorflow_text", "keras_nlp", "keras_hub", "jax", "torch", "numpy"}
+HEAVY = {
+    "keras",
+    "tensorflow",
+    "tfx",
+    "apache_beam",
+    "tensorflow_text",
+    "keras_nlp",
+    "keras_hub",
+    "jax",
+    "torch",
+    "numpy",
+}
 
 
-@pytest.mark.parametrize("statement", ["import tfmodels", "import tfmodels.cli", "import tfmodels.errors, tfmodels.files"])
+@pytest.mark.parametrize(
+    "statement", ["import tfmodels", "import tfmodels.cli", "import tfmodels.errors, tfmodels.files"]
+)
 def test_entering_the_house_loads_nothing_heavy(statement):
     assert loaded_by(statement) & HEAVY == set()

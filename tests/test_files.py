@@ -26,11 +26,11 @@ def test_a_directory_appears_with_all_its_files_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError(28, "No space left on device"), KeyboardInterrupt, SystemExit])
 def test_a_directory_never_appears_when_the_block_fails(tmp_path, error):
-    with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        with atomic_directory(tmp_path / "export") as partial:
-            (partial / "deep" / "er").mkdir(parents=True)
-            (partial / "deep" / "er" / "a").write_text("1")
-            raise error
+    expected = type(error) if isinstance(error, Exception) else error
+    with pytest.raises(expected), atomic_directory(tmp_path / "export") as partial:
+        (partial / "deep" / "er").mkdir(parents=True)
+        (partial / "deep" / "er" / "a").write_text("1")
+        raise error
     assert names(tmp_path) == []
 
 

@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from pipelines.reports.style import Plot
+
 # Characters that HTML does not take, and those that turn the direction of the text around them.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -98,21 +100,19 @@ def table(
     return tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def figure(title: str, note: str, panels: Sequence[tuple[object, str, str]], columns: int = 2) -> Markup:
+def figure(title: str, note: str, panels: Sequence[tuple[object, Plot, str]], columns: int = 2) -> Markup:
     """A figure of one or more plots.
 
     Args:
         title: What it shows.
         note: How to read it, or what there is to see.
-        panels: (heading or "", SVG, description for readers who do not see it).
+        panels: (heading or "", plot, description for readers who do not see it).
         columns: How many panels stand side by side on a wide page.
     """
-    drawn = []
-    for heading, svg, description in panels:
-        # The description goes into the element that Matplotlib made.
-        label = html.escape(plain(description))
-        picture = Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
-        drawn.append(tag("div", tag("h4", heading) if heading else "", picture, class_="panel"))
+    drawn = [
+        tag("div", tag("h4", heading) if heading else "", Markup(plot.markup(plain(description))), class_="panel")
+        for heading, plot, description in panels
+    ]
     caption = tag("figcaption", tag("strong", title), " ", note)
     return tag("figure", caption, tag("div", *drawn, class_=f"panels of-{columns}"))
 

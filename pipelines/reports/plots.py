@@ -1,4 +1,4 @@
-"""The report's plots. Each takes arrays and names, and returns SVG markup; see `style` for the look."""
+"""The report's plots. Each takes arrays and names, and returns a `Plot`; see `style` for the look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from pipelines.reports.markup import duration, plain, significant
-from pipelines.reports.style import HIT, INK, MISS, MUTED, RULE, SERIES, canvas, plot, series
+from pipelines.reports.style import DEEPEST, HIT, INK, MISS, MUTED, RULE, SERIES, canvas, plot, series
 
 # Beyond so many classes a matrix has no room for numbers, and beyond the second for all classes.
 _CELLS_WITH_NUMBERS, _MOST_CELLS = 12, 50
@@ -77,8 +77,11 @@ def length_histogram(lengths: np.ndarray, limit: int | None):
     marks = [(np.median(lengths), f"half under {np.median(lengths):,.0f}", MUTED)]
     marks.append((np.percentile(lengths, 95), f"95 % under {np.percentile(lengths, 95):,.0f}", MUTED))
     if limit is not None:
-        cut = np.mean(lengths > limit)
-        share = "nothing is cut" if not cut else f"{significant(100 * cut, 2)} % are cut"
+        over, at = 100 * np.mean(lengths > limit), 100 * np.mean(lengths == limit)
+        # Lengths that were counted after cutting end at the limit.
+        share = (
+            f"{significant(over, 2)} % are cut" if over else f"{significant(at, 2)} % reach it" if at else "none is cut"
+        )
         marks.append((limit, f"limit {limit:,}: {share}", SERIES[1]))
     top = axis.get_ylim()[1]
     axis.set_ylim(0, top * 1.3)
@@ -136,7 +139,7 @@ def learning_curve(
         value = f"{100 * curve.y[-1]:.1f} %" if fractions else significant(curve.y[-1])
         labels.append((curve.y[-1], f"{curve.name} {value}"))
     if best is not None:
-        axis.plot(*best, marker="o", markersize=11, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.2)
+        axis.plot(*best, "o", color=INK, markersize=11, markerfacecolor="none", markeredgewidth=1.2)
     if reference is not None:
         axis.axhline(reference, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
     axis.set_xlim(0.5 if last == 1 else 1 - 0.03 * (last - 1), last + max(0.42 * (last - 1), 1.0))
@@ -178,8 +181,8 @@ def confusion(matrix: np.ndarray, labels: Sequence[str]):
     shades = np.zeros((classes, classes, 4))
     diagonal = np.eye(classes, dtype=bool)
     # Mistakes are rare: by the square root of their share they can be seen at all.
-    shades[diagonal] = [(*HIT, 0.85 * share) for share in shares[diagonal]]
-    shades[~diagonal] = [(*MISS, 0.85 * np.sqrt(share)) for share in shares[~diagonal]]
+    shades[diagonal] = [(*HIT, DEEPEST * share) for share in shares[diagonal]]
+    shades[~diagonal] = [(*MISS, DEEPEST * np.sqrt(share)) for share in shares[~diagonal]]
     axis.imshow(shades, interpolation="none")
     if numbers:
         for row, column in np.ndindex(classes, classes):

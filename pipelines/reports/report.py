@@ -41,9 +41,11 @@ def render(results: RunResults) -> str:
     """The report as HTML."""
     # Matplotlib takes its time to import; who only makes results need not wait for it.
     from pipelines.reports.markup import join, plain, tag, user_text
+    from pipelines.reports.measured import measure
     from pipelines.reports.sections import headline, sections
 
-    parts = sections(results)
+    models = measure(results)
+    parts = sections(results, models)
     links = tag(
         "nav", tag("ul", *(tag("li", tag("a", p.title, href=f"#{p.id}")) for p in parts)), aria_label="Sections"
     )
@@ -53,7 +55,7 @@ def render(results: RunResults) -> str:
         "header",
         tag("p", " · ".join(["tfmodels", *filter(None, facts)]), class_="eyebrow"),
         tag("h1", user_text(results.title, 120)),
-        tag("p", headline(results), class_="lead"),
+        tag("p", headline(results, models), class_="lead"),
         tag("p", user_text(results.verdict, 400), class_="verdict") if results.verdict else "",
     )
     bodies = [

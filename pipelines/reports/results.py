@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -228,7 +229,7 @@ class RunResults:
             raise UserError(
                 f"{directory} holds no results of a run ({error.strerror}): give another folder."
             ) from error
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"the results in {directory} are damaged ({error}): run the pipeline again.") from error
 
 

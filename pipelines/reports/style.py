@@ -6,6 +6,7 @@ and dark pages and on paper. Text stays text: it is small, can be searched, and 
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import io
@@ -25,7 +26,9 @@ _VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", RULE: "rule"} | {
     color: f"series-{place}" for place, color in enumerate(SERIES, start=1)
 }
 # Pictures cannot take variables: these are legible on light and dark alike, in shades that let the page through.
-HIT, MISS = (0.18, 0.52, 0.80), (0.90, 0.45, 0.10)
+# The deepest shade still carries numbers.
+DEEPEST = 0.75
+HIT, MISS = (0.18, 0.52, 0.80), (0.82, 0.40, 0.08)
 
 _RULES = {
     "font.family": "DejaVu Sans",
@@ -75,11 +78,33 @@ def canvas(width: float, height: float) -> Figure:
     return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
-def plot(draw: Callable[..., Figure]) -> Callable[..., str]:
-    """Makes a function that draws a figure into one that returns it as SVG markup, in this look."""
+class Plot:
+    """A drawn figure, to be put into a page.
+
+    Args:
+        document: What Matplotlib wrote.
+    """
+
+    def __init__(self, document: str):
+        self._root = _cleaned(document)
+
+    def markup(self, description: str) -> str:
+        """The plot as an element of a page.
+
+        Args:
+            description: For readers who do not see it; no two plots of a page share theirs.
+        """
+        root = copy.deepcopy(self._root)
+        _name_apart(root, "p" + hashlib.sha256(description.encode()).hexdigest()[:8] + "-")
+        root.attrib = {"role": "img", "aria-label": description, **root.attrib}
+        return ElementTree.tostring(root, encoding="unicode")
+
+
+def plot(draw: Callable[..., Figure]) -> Callable[..., Plot]:
+    """Makes a function that draws a figure into one that returns it as a plot in this look."""
 
     @functools.wraps(draw)
-    def drawn(*args, **kwargs) -> str:
+    def drawn(*args, **kwargs) -> Plot:
         with matplotlib.rc_context(_RULES), warnings.catch_warnings():
             # The browser has the letters that the font of the layout lacks.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -87,13 +112,13 @@ def plot(draw: Callable[..., Figure]) -> Callable[..., str]:
             file = io.StringIO()
             # `savefig` would draw everything twice.
             FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
-        return _inline(file.getvalue())
+        return Plot(file.getvalue())
 
     return drawn
 
 
-def _inline(document: str) -> str:
-    """An SVG document as markup for the inside of a page: small, without ids or addresses of its own."""
+def _cleaned(document: str) -> ElementTree.Element:
+    """The root of an SVG document without what is of no use inside a page, which is most of it."""
     root = ElementTree.fromstring(document)
     width, height = root.get("viewBox").split()[2:]
     parents = {child: parent for parent in root.iter() for child in parent}
@@ -112,12 +137,8 @@ def _inline(document: str) -> str:
         if name != "text":
             element.text = None
     _unwrap(root)
-    referred = _name_apart(root)
-    for element in root.iter():
-        if element.get("id") not in referred:
-            element.attrib.pop("id", None)
     root.attrib = {"viewBox": root.get("viewBox"), "width": width, "height": height}
-    return ElementTree.tostring(root, encoding="unicode")
+    return root
 
 
 def _tidy(element) -> None:
@@ -164,23 +185,17 @@ def _unwrap(root) -> None:
     children(root)
 
 
-def _name_apart(root) -> set[str]:
-    """Makes the ids that are referred to unique within the page; returns them."""
-    text = ElementTree.tostring(root, encoding="unicode")
-    ids = set(re.findall(r'href="#(\w+)"', text)) | set(re.findall(r"url\(#(\w+)\)", text))
-    # Equal plots may share ids, as what they name is equal too.
-    prefix = f"{hash_of(text)}-"
+def _name_apart(root, prefix: str) -> None:
+    """Begins the ids that are referred to with a prefix, and removes all others."""
+    values = [value for element in root.iter() for key, value in element.attrib.items() if key != "id"]
+    used = set(re.findall(r"(?:^|url\()#(\w+)", "\n".join(values), re.MULTILINE))
     for element in root.iter():
-        for key, value in element.attrib.items():
-            if key == "id" and value in ids:
+        for key, value in list(element.attrib.items()):
+            if key == "id" and value not in used:
+                del element.attrib["id"]
+            elif key == "id":
                 element.set(key, prefix + value)
-            elif key == "href" and value[1:] in ids:
+            elif key == "href" and value.startswith("#"):
                 element.set(key, f"#{prefix}{value[1:]}")
             elif "url(#" in value:
                 element.set(key, value.replace("url(#", f"url(#{prefix}"))
-    return {prefix + name for name in ids}
-
-
-def hash_of(text: str) -> str:
-    """A short name for a text, a valid id."""
-    return "p" + hashlib.sha256(text.encode()).hexdigest()[:8]

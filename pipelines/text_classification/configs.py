@@ -15,8 +15,8 @@ from tfmodels.errors import UserError
 from tfmodels.models.config import nearest
 from tfmodels.training import FitConfig
 
-_TEACHER_FIT = FitConfig(epochs=2, batch_size=32, learning_rate=5e-5)
-_STUDENT_FIT = FitConfig(epochs=8, batch_size=32, learning_rate=1e-3)
+_TEACHER_FIT = FitConfig(epochs=1, batch_size=32, learning_rate=5e-5)
+_STUDENT_FIT = FitConfig(epochs=5, batch_size=128, learning_rate=1.5e-3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,11 @@ class StageConfig:
         embeddings: The factor of the squared difference of the embeddings.
         hidden_states: The factor of the squared difference of the hidden states.
         attention_scores: The factor of the squared difference of the attention scores.
-        layer_map: student layer -> teacher layer, counted from 1.
+        layer_map: student layer -> teacher layer, counted from 1, or from -1 backwards: {"-1": -1} maps last to last.
+        spans_per_text: How many random spans of the training texts join them for each text, without a label: the
+            student learns them from the teacher alone. Pairs of texts get none.
         cache_teacher: Whether the teacher's outputs are computed once and kept in memory, rather than in every step.
+            Attention scores are too large to keep: with them the teacher runs in every step.
     """
 
     fit: FitConfig = _STUDENT_FIT
@@ -79,6 +82,7 @@ class StageConfig:
     hidden_states: float = 0.0
     attention_scores: float = 0.0
     layer_map: dict[str, int] = field(default_factory=dict)
+    spans_per_text: int = 0
     cache_teacher: bool = True
 
 
@@ -91,6 +95,7 @@ class StudentConfig:
         overrides: Fields of its configuration to change.
         pooling: As the teacher's.
         dropout: fraction of the pooled vector dropped in training.
+        embed_like_teacher: Whether the token vectors start as what the teacher makes of each token alone.
         stages: The stages of distillation, in order.
     """
 
@@ -98,16 +103,17 @@ class StudentConfig:
     overrides: dict = field(
         default_factory=lambda: {
             "num_layers": 2,
-            "num_heads": 2,
+            "num_heads": 4,
             "hidden_dim": 128,
-            "intermediate_dim": 256,
+            "intermediate_dim": 512,
             "embedding_dim": 64,
             "max_sequence_length": 128,
         }
     )
     pooling: str = "mean"
     dropout: float = 0.1
-    stages: tuple[StageConfig, ...] = (StageConfig(hard_label_weight=0.2),)
+    embed_like_teacher: bool = True
+    stages: tuple[StageConfig, ...] = (StageConfig(hidden_states=1.0, layer_map={"-1": -1}, spans_per_text=4),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,3 +242,26 @@ def _typed(kind, value):
         inner = getattr(kind, "__args__", (None,))[0]
         return tuple(_typed(inner, item) for item in value)
     return value
+
+
+def layer_pairs(layer_map: dict[str, int], student_layers: int, teacher_layers: int) -> dict[int, int]:
+    """A layer map with both sides counted from 1.
+
+    Raises:
+        UserError: A model has no such layer.
+    """
+
+    def counted(layer, total):
+        layer = int(layer)
+        return layer + total + 1 if layer < 0 else layer
+
+    pairs = {}
+    for ours, theirs in layer_map.items():
+        pair = counted(ours, student_layers), counted(theirs, teacher_layers)
+        if not (1 <= pair[0] <= student_layers and 1 <= pair[1] <= teacher_layers):
+            raise UserError(
+                f"the layer map takes layer {ours} of the student to layer {theirs} of the teacher, but they have "
+                f"{student_layers} and {teacher_layers}: change the student's stages."
+            )
+        pairs[pair[0]] = pair[1]
+    return pairs

@@ -306,7 +306,10 @@ def _cell(row: Row, column: str, config: TableConfig) -> str | None:
             f"{place} holds {size:,} bytes in column {column!r}, more than the {MAX_CELL_BYTES:,} that a text may "
             "have: shorten it, or close the quotation mark that makes one cell of many rows."
         )
-    return value.strip()
+    value = value.strip()
+    if column == config.label_column and len(value.splitlines()) > 1:
+        raise UserError(f"{place} holds a line break in the label {value[:40]!r}: a label is one line.")
+    return value
 
 
 def _named_split(row: Row, value: str, config: TableConfig) -> str:

@@ -9,7 +9,9 @@ components come from TFX's cache, and a Trainer goes on from its last whole epoc
     OUTPUT/pipeline/        TFX's artifacts, described in metadata.sqlite
     OUTPUT/training/        checkpoints and TensorBoard logs
     OUTPUT/serving/NAME/    the pushed versions
+    OUTPUT/tensorflow_serving/  the real server's configuration for them
     OUTPUT/pipeline.json    the configuration, as the files in `pipelines.runners` take it
+    OUTPUT/report.html      the report
     OUTPUT/results.json     every figure
     OUTPUT/logs/pipeline.log
 """
@@ -17,10 +19,13 @@ components come from TFX's cache, and a Trainer goes on from its last whole epoc
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import resource
 import time
 import traceback
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -77,7 +82,7 @@ def run_job(job: JobConfig) -> bool:
     # Answers in well under a second; TensorFlow and TFX take their time to import.
     preview(table)
     log = Path(job.output) / "logs" / "pipeline.log"
-    with quiet(log) as console:
+    with _only_run(Path(job.output)), quiet(log) as console:
         try:
             return _run(job, table, console, started)
         except Exception as error:
@@ -168,8 +173,10 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
         from pipelines.components.metadata import latest_run
+        from pipelines.reports import write_report
         from pipelines.text_classification.configs import to_json
         from pipelines.text_classification.pipeline import create_pipeline
+        from pipelines.text_classification.report import run_results
 
         importing = time.monotonic() - begun
     with console.status(f"reading {table.path}"):
@@ -202,10 +209,21 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
     # Linux counts in KiB.
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     results["peak_memory_gib"] = max(usage) / 2**20
+    with console.status("drawing the report"):
+        write_report(run_results(results, datetime.now().strftime("%Y-%m-%d %H:%M")), output / "report.html")
+    if results["pushed"] is not None:
+        _write_serving_config(job, output)
     with atomic_file(output / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     _show(console, job, results)
     return results["pushed"] is not None
+
+
+def _write_serving_config(job: JobConfig, output: Path) -> None:
+    from serving import write_serving_config
+
+    # The server mounts the folder that holds NAME/VERSION/.
+    write_serving_config(output / "tensorflow_serving", name=job.name, models=str(output / "serving"), overwrite=True)
 
 
 def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict:
@@ -259,6 +277,7 @@ def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict
     ]
     return {
         "table": dataclasses.asdict(report),
+        "warnings": report.warnings,
         "config": dataclasses.asdict(config),
         "models": models,
         "ratios": _ratios(models["teacher"], models["student"]),
@@ -273,7 +292,7 @@ def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict
 
 def _pushed(outputs: dict, serving: str) -> dict | None:
     """The version that was pushed and where it is; None if the student was refused."""
-    from pipelines.components.atomic_pusher import push_version
+    from pipelines.components.versions import push_version
 
     model = outputs["Pusher"]["pushed_model"]
     if model.properties.get("pushed") != 1:
@@ -360,7 +379,20 @@ def _show(console: Console, job: JobConfig, results: dict) -> None:
         )
         console.print(f"  serve it:        tfmodels serve {output / 'serving' / job.name} --name {job.name}")
     console.print(f"  follow training: tensorboard --logdir {output / 'training'}")
+    console.print(f"  report:          {output / 'report.html'}")
     console.print(f"  every figure:    {output / 'results.json'}")
+
+
+@contextmanager
+def _only_run(output: Path):
+    """Refuses a second run in the same folder; a killed one is in nobody's way."""
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another run uses {output}: wait for it, or give another --output.") from error
+        yield
 
 
 def _user_error(error: BaseException) -> UserError | None:

@@ -141,15 +141,14 @@ def evaluation_config(
     """
     # TFMA's bounds are exclusive; a student that is exactly at its bound has reached it.
     exact = 1e-9
-    change = {"direction": tfma.MetricDirection.HIGHER_IS_BETTER}
-    if relative is not None:
-        change["relative"] = {"value": relative - exact}
-    if absolute is not None:
-        change["absolute"] = {"value": absolute - exact}
-    threshold = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": (least or 0.0) - exact}),
-        change_threshold=tfma.GenericChangeThreshold(**change),
-    )
+    bounds = {"value_threshold": tfma.GenericValueThreshold(lower_bound={"value": (least or 0.0) - exact})}
+    changes = {"relative": relative, "absolute": absolute}
+    changes = {kind: {"value": value - exact} for kind, value in changes.items() if value is not None}
+    if changes:
+        bounds["change_threshold"] = tfma.GenericChangeThreshold(
+            direction=tfma.MetricDirection.HIGHER_IS_BETTER, **changes
+        )
+    threshold = tfma.MetricThreshold(**bounds)
     # A bare threshold would hold for every slice, the smallest ones too, where accuracy is mostly chance.
     on_the_whole = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
     own = "pipelines.components.metrics"

@@ -7,7 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
+from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig, layer_pairs
 from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory
@@ -56,12 +56,7 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, student_layers
     if not student.stages:
         raise UserError("the student has no stages: give at least one.")
     for stage in student.stages:
-        for ours, theirs in stage.layer_map.items():
-            if not (1 <= int(ours) <= student_layers and 1 <= theirs <= layers):
-                raise UserError(
-                    f"the layer map takes layer {ours} of the student to layer {theirs} of the teacher, but they have "
-                    f"{student_layers} and {layers}: change the student's stages."
-                )
+        layer_pairs(stage.layer_map, student_layers, layers)
 
 
 def make_preprocessor(text: TextConfig, teacher: TeacherConfig, pairs: bool) -> TextPreprocessor:

@@ -116,6 +116,10 @@ def read_rows(config: TableConfig) -> Iterator[Row]:
         raise UserError(f"there is no file {path}: give the path of your table{_similar_file(path)}.")
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the path of one table, a file.")
+    named = [config.text_column, config.text_pair_column, config.label_column, config.split_column]
+    for column in config.columns:
+        if named.count(column) > 1:
+            raise UserError(f"column {column!r} is named for two purposes: give a column for each.")
     kind = table_format(config)
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty: give a table with labelled texts.")

@@ -26,16 +26,38 @@ from tfx.utils import io_utils
 import tfmodels
 from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.model_artifact import keras_uri, load_keras, save_keras
-from pipelines.text_classification.configs import ServingConfig, StageConfig, StudentConfig, TeacherConfig, from_dict
+from pipelines.text_classification.configs import (
+    ServingConfig,
+    StageConfig,
+    StudentConfig,
+    TeacherConfig,
+    from_dict,
+    layer_pairs,
+)
 from pipelines.text_classification.data import SPLITS
 from pipelines.text_classification.sources import hf_folder
 from serving import export_savedmodel
-from tfmodels.distillation import AttentionScores, Distiller, Embeddings, HiddenStates, SoftLabels
+from tfmodels.distillation import (
+    AttentionScores,
+    Distiller,
+    Embeddings,
+    HiddenStates,
+    SoftLabels,
+    embed_like_teacher,
+    random_spans,
+)
 from tfmodels.errors import UserError
 from tfmodels.layers import FirstTokenPooling, MeanPooling
 from tfmodels.models import TextClassifier
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import Batches, FitConfig, fit, policy_for
+from tfmodels.training.tensorboard import (
+    AttentionPictures,
+    Hyperparameters,
+    sentence_attention,
+    sentence_vectors,
+    write_projector,
+)
 
 # The job shows these lines to the user; elsewhere they are ordinary log lines.
 progress = logging.getLogger("tfmodels.progress")
@@ -55,16 +77,17 @@ def run_teacher(fn_args) -> None:
     model = build(config.fit.precision)
     # Keras finds the loss of an output by the name of its target.
     train, validation = (task.batches(split, config.fit, "logits") for split in ("train", "validation"))
+    directory = task.training_directory("teacher", config, train)
     started = time.monotonic()
     history = fit(
         model,
         train,
         validation,
         config.fit,
-        task.training_directory("teacher", config, train),
+        directory,
         loss={"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
         metrics={"logits": [keras.metrics.SparseCategoricalAccuracy("accuracy")]},
-        callbacks=[_Progress("teacher", config.fit)],
+        callbacks=[_Progress("teacher", config.fit), *task.pictures(directory, model, config)],
         verbose=0,
     )
     task.save(
@@ -90,21 +113,33 @@ def run_student(fn_args) -> None:
     student = build(precision)
     teacher, _ = load_keras(keras_uri(fn_args.base_model))
     started = time.monotonic()
+    if config.embed_like_teacher:
+        progress.info("student: asking the teacher about every token", extra={"passing": True})
+        tokenizer = task.preprocessor.tokenizer
+        embed_like_teacher(student, teacher, first=tokenizer.cls_token_id, last=tokenizer.sep_token_id)
     histories = {}
     for number, stage in enumerate(config.stages, start=1):
         name = f"student, stage {number} of {len(config.stages)}" if len(config.stages) > 1 else "student"
-        train, validation = (task.batches(split, stage.fit, "labels") for split in ("train", "validation"))
+        train = task.batches("train", stage.fit, spans_per_text=stage.spans_per_text)
+        validation = task.batches("validation", stage.fit)
         # What a stage gives depends on the stages before it.
         recipe = dataclasses.replace(config, stages=config.stages[:number])
         directory = task.training_directory(f"student-{number}", recipe, train, teacher)
-        histories[name] = _distil(student, teacher, stage, train, validation, directory, name)
+        callbacks = [_Progress(name, stage.fit), *task.pictures(directory, student, stage)]
+        histories[name] = _distil(student, teacher, stage, train, validation, directory, name, callbacks)
+    seconds = time.monotonic() - started
+    # The vectors of the served model, for TensorBoard's projector, with the last stage's logs.
+    test = task.rows("test")
+    columns = {"label": [task.labels[label] for label in test.labels], "text": [" | ".join(row) for row in test.texts]}
+    vectors = sentence_vectors(student, task.batches("test", FitConfig(batch_size=128)))
+    write_projector(directory / "logs", "test texts", vectors, columns)
     task.save(
         _in_float32(student, build, precision),
         "student",
         f"A text classifier ({config.preset}, smaller) distilled from a fine-tuned teacher.",
         config,
         histories,
-        time.monotonic() - started,
+        seconds,
     )
 
 
@@ -124,9 +159,9 @@ def build_student(config: StudentConfig, num_classes: int, precision: str) -> Te
     return TextClassifier(backbone, num_classes, config.dropout, _pooling(config.pooling))
 
 
-def stage_losses(stage: StageConfig) -> list:
+def stage_losses(stage: StageConfig, student_layers: int, teacher_layers: int) -> list:
     """The distillation losses of a stage; those with weight zero are left out."""
-    pairs = {int(ours): theirs for ours, theirs in stage.layer_map.items()}
+    pairs = layer_pairs(stage.layer_map, student_layers, teacher_layers)
     losses = []
     if stage.soft_labels:
         losses.append(SoftLabels(stage.temperature, stage.soft_labels, name="soft_labels"))
@@ -141,13 +176,14 @@ def stage_losses(stage: StageConfig) -> list:
     return losses
 
 
-def _distil(student, teacher, stage, train, validation, directory, name):
+def _distil(student, teacher, stage, train, validation, directory, name, callbacks):
     """Trains the student through one stage; returns the history."""
-    distiller = Distiller(student, teacher, stage_losses(stage), stage.hard_label_weight)
-    if stage.cache_teacher:
+    layers = (model.backbone.config.num_layers for model in (student, teacher))
+    distiller = Distiller(student, teacher, stage_losses(stage, *layers), stage.hard_label_weight)
+    if stage.cache_teacher and not stage.attention_scores:
         progress.info("%s: asking the teacher once about every row", name, extra={"passing": True})
         train, validation = (_with_teacher(batches, distiller) for batches in (train, validation))
-    return fit(distiller, train, validation, stage.fit, directory, callbacks=[_Progress(name, stage.fit)], verbose=0)
+    return fit(distiller, train, validation, stage.fit, directory, callbacks=callbacks, verbose=0)
 
 
 def _with_teacher(batches: Batches, distiller: Distiller) -> Batches:
@@ -251,14 +287,24 @@ class _Task:
         token_ids = tf.concat([batch["token_ids"] for batch in batches], axis=0)
         return _Rows(token_ids, labels, list(zip(*map(decoded, names))), decoded("length_bucket"))
 
-    def batches(self, split: str, config: FitConfig, target: str = "labels") -> Batches:
-        """A split as batches for training; the labels are the target of that name."""
+    def batches(self, split: str, config: FitConfig, target: str = "labels", spans_per_text: int = 0) -> Batches:
+        """A split as batches for training; the labels are the target of that name.
+
+        Random spans of single texts may join it, without a label: -1.
+        """
         rows = self.rows(split)
+        token_ids, labels = rows.token_ids, rows.labels
+        if spans_per_text and not self.preprocessor.pair:
+            spans = spans_per_text * len(labels)
+            parts = random_spans(list(token_ids.numpy()), spans, seed=config.seed)
+            parts = tf.RaggedTensor.from_row_lengths(np.concatenate(parts), [len(part) for part in parts])
+            token_ids = tf.concat([token_ids.with_row_splits_dtype(tf.int64), parts], axis=0)
+            labels = np.concatenate([labels, np.full(spans, -1)])
         return Batches(
-            rows.token_ids,
-            {target: rows.labels},
+            token_ids,
+            {target: labels},
             config.batch_size,
-            segment_ids=self._segments(rows.token_ids) if self.preprocessor.pair else None,
+            segment_ids=self._segments(token_ids) if self.preprocessor.pair else None,
             seed=config.seed,
         )
 
@@ -271,6 +317,11 @@ class _Task:
 
         A run that was killed finds its checkpoints there; another recipe, table or teacher finds another folder.
         """
+        if is_remote(self.settings["training"]):
+            raise UserError(
+                f"training cannot keep its state in {self.settings['training']}: give a folder that the Trainer's "
+                "machine has, or mounts."
+            )
         settings = [dataclasses.asdict(recipe), self.labels, self.settings["code"]]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         arrays = [train.token_ids.flat_values, train.token_ids.row_splits, *train.targets.values()]
@@ -289,23 +340,25 @@ class _Task:
         arrays |= {f"{split}_tokens": self.rows(split).token_ids.row_lengths() for split in SPLITS}
         self._export(model, name, description, recipe, figures)
         save_keras(model, self.preprocessor, keras_uri(self.fn_args.serving_model_dir))
-        texts = {"texts": test.texts, "slices": test.slices, "attention_pieces": self._attention(model, arrays)}
+        pieces, arrays["attention"] = sentence_attention(model, self.preprocessor, self.sentence)
+        texts = {"texts": test.texts, "slices": test.slices, "attention_pieces": pieces}
         run = {"name": name, "fit_seconds": fit_seconds, "recipe": recipe, "history": histories, "figures": figures}
         with local_output(self.fn_args.model_run_dir) as folder:
             (folder / "history.json").write_text(json.dumps(run, indent=2), encoding="utf-8")
             (folder / "test_texts.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
             np.savez_compressed(folder / "predictions.npz", **arrays)
 
-    def _attention(self, model, arrays: dict) -> list[str]:
-        """Adds the attention weights of a short test text, float[K, N, T, T], to `arrays`; returns its pieces."""
+    @property
+    def sentence(self) -> str | tuple[str, str]:
+        """A text of the test split to draw attention on: about a dozen tokens show something and can be read."""
         lengths = self.rows("test").token_ids.row_lengths().numpy()
-        # About a dozen tokens are enough to see something and few enough to read.
-        row = int(np.argmin(np.abs(lengths - 14)))
-        token_ids = self.rows("test").token_ids[row : row + 1]
-        inputs = {name: values[:, : lengths[row]] for name, values in self.preprocessor.pad(token_ids).items()}
-        scores = model.with_intermediates()(inputs)["attention_scores"]
-        arrays["attention"] = np.concatenate([tf.nn.softmax(layer, axis=-1).numpy() for layer in scores])
-        return [self.preprocessor.tokenizer.id_to_token(int(token)) for token in token_ids[0]]
+        row = self.rows("test").texts[int(np.argmin(np.abs(lengths - 14)))]
+        return row if self.preprocessor.pair else row[0]
+
+    def pictures(self, directory: Path, model, recipe) -> list:
+        """What TensorBoard shows beside the scalars: hyperparameters and attention."""
+        logs = directory / "logs"
+        return [Hyperparameters(logs, recipe), AttentionPictures(logs, model, self.preprocessor, self.sentence)]
 
     def _export(self, model, name, description, recipe, figures):
         texts = self.rows("validation").texts[: self.serving.warmup_texts]

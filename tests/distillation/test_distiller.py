@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.models.tiny import tiny
 from tests.support import to_numpy
 from tests.support.tensors import assert_close
-from tests.training.keywords import CLASSIFY, keyword_batches, keyword_rows, tiny_classifier
+from tests.training.keywords import classify, keyword_batches, keyword_rows, tiny_classifier
 from tfmodels.distillation import AttentionScores, Distiller, Embeddings, HiddenStates, SoftLabels
 from tfmodels.distillation.losses import named_outputs
 from tfmodels.models import TextClassifier
@@ -239,7 +239,9 @@ def test_a_killed_distillation_goes_on_to_the_same_result(tmp_path):
 def test_a_distilled_student_agrees_with_its_teacher_more_than_one_trained_on_labels(tmp_path):
     # The labels of the student are wrong in a third of the rows; the teacher has seen right ones.
     teacher = tiny_classifier(dropout=0.0, attention_dropout=0.0)
-    fit(teacher, keyword_batches(512), None, FitConfig(epochs=5, learning_rate=1e-2), tmp_path / "teacher", **CLASSIFY)
+    fit(
+        teacher, keyword_batches(512), None, FitConfig(epochs=5, learning_rate=1e-2), tmp_path / "teacher", **classify()
+    )
     token_ids, labels = keyword_rows(256, seed=2)
     noise = np.random.default_rng(0).random(len(labels)) < 1 / 3
     batches = Batches(token_ids, {"labels": np.where(noise, 1 - labels, labels)}, 16)

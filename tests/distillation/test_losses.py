@@ -72,7 +72,7 @@ def test_soft_labels_of_equal_models_are_zero_and_stay_finite():
 def prepared(loss, **widths):
     """A loss with its weights made, for a student of width D and 3 layers."""
     student = TextClassifier(tiny(hidden_dim=D, num_heads=2), C)
-    loss.prepare(student, {name: DT for name in loss.teacher_names})
+    loss.prepare(student, dict.fromkeys(loss.teacher_names, DT))
     return loss
 
 

@@ -157,7 +157,9 @@ def test_a_missing_folder_or_configuration_is_named(tmp_path, checkpoint):
         tfmodels.from_hf(checkpoint)
 
 
-@pytest.mark.parametrize("text, told", [("{", "is not JSON"), ("[1]", "holds no JSON object"), (b"\xff\xfe", "is not JSON")])
+@pytest.mark.parametrize(
+    "text, told", [("{", "is not JSON"), ("[1]", "holds no JSON object"), (b"\xff\xfe", "is not JSON")]
+)
 def test_a_broken_configuration_is_told(checkpoint, text, told):
     (checkpoint / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=told):
@@ -171,12 +173,15 @@ def test_another_family_is_refused(checkpoint, model_type):
         tfmodels.from_hf(checkpoint)
 
 
-@pytest.mark.parametrize("change, told", [
-    ({"position_embedding_type": "relative_key"}, "relative_key"),
-    ({"hidden_act": "gelu_new"}, "gelu_new"),
-    ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
-    ({"num_attention_heads": 5}, "5"),
-])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"position_embedding_type": "relative_key"}, "relative_key"),
+        ({"hidden_act": "gelu_new"}, "gelu_new"),
+        ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
+        ({"num_attention_heads": 5}, "5"),
+    ],
+)
 def test_what_we_cannot_compute_is_refused(checkpoint, change, told):
     change_config(checkpoint, **change)
     with pytest.raises(UserError, match=told):
@@ -219,7 +224,9 @@ def test_a_file_of_another_kind_is_told(checkpoint):
         tfmodels.from_hf(checkpoint)
 
 
-@pytest.mark.parametrize("name", ["bert.encoder.layer.2.output.dense.bias", "classifier.weight", "bert.pooler.dense.bias"])
+@pytest.mark.parametrize(
+    "name", ["bert.encoder.layer.2.output.dense.bias", "classifier.weight", "bert.pooler.dense.bias"]
+)
 def test_a_missing_tensor_is_named(checkpoint, name):
     change_tensors(checkpoint, lambda tensors: tensors.pop(name))
     with pytest.raises(UserError, match=f"no tensor '{name}'"):
@@ -228,7 +235,9 @@ def test_a_missing_tensor_is_named(checkpoint, name):
 
 def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(checkpoint):
     change_config(checkpoint, intermediate_size=21)
-    with pytest.raises(UserError, match=r"'bert.encoder.layer.0.intermediate.dense.weight' has shape \(19, 14\).*\(21, 14\)"):
+    with pytest.raises(
+        UserError, match=r"'bert.encoder.layer.0.intermediate.dense.weight' has shape \(19, 14\).*\(21, 14\)"
+    ):
         tfmodels.from_hf(checkpoint)
     change_config(checkpoint, intermediate_size=19, vocab_size=60)
     with pytest.raises(UserError, match=r"'bert.embeddings.word_embeddings.weight' has shape \(51, 14\).*\(60, 14\)"):

@@ -43,6 +43,8 @@ def test_similar_words_are_close(embed, name, correlation):
 
 
 def test_similar_sentences_are_close(embed):
-    first, second, other = embed(["A man is eating food.", "A man is eating a piece of bread.", "The girl plays chess."])
+    first, second, other = embed(
+        ["A man is eating food.", "A man is eating a piece of bread.", "The girl plays chess."]
+    )
     assert first @ second == pytest.approx(0.755, abs=5e-4)
     assert first @ other < 0.3

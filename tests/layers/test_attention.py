@@ -5,11 +5,9 @@ import pytest
 from keras import ops
 
 from tests.support import check_layer, to_numpy
-from tests.support.gradients import check_gradients_reach, random_sum
 from tests.support.oracles import multi_head_attention, named_weights
 from tests.support.tensors import assert_close
 from tfmodels.layers import MultiHeadAttention, PositionScheme
-from tfmodels.layers.base import Layer
 
 
 def vectors(batch, length, size=6, seed=0):
@@ -60,7 +58,11 @@ def test_outputs_and_scores_are_those_of_the_equations(source):
     with_random_weights(layer)
     output, scores = to_numpy(layer(query, value, attention_mask=mask, return_scores=True))
     expected_output, expected_scores = multi_head_attention(
-        named_weights(layer), query, query if value is None else value, 3, np.broadcast_to(mask, (2, 3, *mask.shape[2:]))
+        named_weights(layer),
+        query,
+        query if value is None else value,
+        3,
+        np.broadcast_to(mask, (2, 3, *mask.shape[2:])),
     )
     assert_close(output, expected_output, 1e-6)
     assert_close(scores, expected_scores, 1e-6)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from keras import ops
 
 from tests.support import check_layer, to_numpy
 from tests.support.gradients import finite_differences, gradients_of
 from tests.support.oracles import feed_forward, layer_norm, multi_head_attention, named_weights, part
 from tests.support.tensors import assert_close
 from tfmodels.layers import FeedForward, MultiHeadAttention, TransformerBlock
-from keras import ops
 
 N, D, F, EPSILON = 3, 6, 7, 1e-3
 
@@ -71,7 +71,9 @@ def test_outputs_and_gradients_are_those_of_the_equations(norm_first):
     block.set_weights([random.normal(size=weight.shape) for weight in block.weights])
     weights = named_weights(block)
     inputs64 = inputs.astype("float64")
-    assert_close(to_numpy(block(inputs, attention_mask=is_allowed)), oracle(weights, inputs64, is_allowed, norm_first), 1e-5)
+    assert_close(
+        to_numpy(block(inputs, attention_mask=is_allowed)), oracle(weights, inputs64, is_allowed, norm_first), 1e-5
+    )
 
     # One number stands for all outputs, and one direction for all numbers of a weight.
     cotangent = random.normal(size=(2, 3, D)).astype("float32")

@@ -30,8 +30,11 @@ def test_projection_equals_dense(shape, activation):
     ours.set_weights([kernel, bias])
     dense.set_weights([kernel, bias])
     assert_close(to_numpy(ours(inputs)), to_numpy(dense(inputs)), 1e-6)
-    gradients = [gradients_of(lambda l=layer: random_sum(l(inputs)), layer.trainable_variables)[1] for layer in (ours, dense)]
-    for actual, expected in zip(*gradients):
+    (_, actual_gradients), (_, expected_gradients) = (
+        gradients_of(lambda layer=layer: random_sum(layer(inputs)), layer.trainable_variables)
+        for layer in (ours, dense)
+    )
+    for actual, expected in zip(actual_gradients, expected_gradients):
         assert_close(actual, expected, 1e-6)
 
 

@@ -93,5 +93,5 @@ def test_intermediates_carry_gradients_to_the_embeddings():
 
 
 def test_more_tokens_than_positions_are_an_error():
-    with pytest.raises(Exception, match="(?i)shape|dimension|broadcast"):
+    with pytest.raises(Exception, match=r"(?i)shape|dimension|broadcast"):
         tiny()(token_batch([17]))

@@ -14,7 +14,9 @@ def test_a_configuration_goes_through_json():
     assert BertConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("key, nearest", [("num_layer", "num_layers"), ("drop_out", "dropout"), ("vocab_size", "vocabulary_size")])
+@pytest.mark.parametrize(
+    "key, nearest", [("num_layer", "num_layers"), ("drop_out", "dropout"), ("vocab_size", "vocabulary_size")]
+)
 def test_an_unknown_key_is_answered_with_the_nearest_field(key, nearest):
     with pytest.raises(UserError, match=f"BertConfig has no field '{key}': did you mean '{nearest}'"):
         BertConfig.from_dict({key: 1})

@@ -102,9 +102,7 @@ def test_the_gradient_of_a_bias_is_that_of_the_equation():
     (actual,) = gradients_with_respect_to(
         lambda bias: ops.sum(attend(*map(ops.convert_to_tensor, arrays), bias=bias) * cotangent), RANDOM_BIAS
     )
-    expected = finite_differences(
-        lambda bias: float((attention(*arrays, bias=bias)[0] * cotangent).sum()), RANDOM_BIAS
-    )
+    expected = finite_differences(lambda bias: float((attention(*arrays, bias=bias)[0] * cotangent).sum()), RANDOM_BIAS)
     assert_close(actual, expected, 1e-5)
 
 

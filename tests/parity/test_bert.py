@@ -226,6 +226,4 @@ def test_minilm_equals_transformers_on_real_sentences():
             dict(enumerate(actual["hidden_states"])),
             dict(enumerate(expected.hidden_states)),
         )
-        check_parity(
-            "MiniLM on 200 reviews: pooled", {"": actual["pooled_output"]}, {"": expected.pooler_output}
-        )
+        check_parity("MiniLM on 200 reviews: pooled", {"": actual["pooled_output"]}, {"": expected.pooler_output})

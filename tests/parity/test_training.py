@@ -34,7 +34,7 @@ def reference_rates(peak, total, warmup):
 
 
 def expected_rates(peak, total, warmup):
-    """transformers' first update is made at rate zero; ours is one step ahead while the rate rises."""
+    """Transformers' first update is made at rate zero; ours is one step ahead while the rate rises."""
     rates = reference_rates(peak, total, warmup)
     return [rates[step + 1] if step < warmup else rates[step] for step in range(total)]
 

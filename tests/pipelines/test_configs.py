@@ -44,8 +44,9 @@ def test_what_is_left_out_has_its_default():
     ],
 )
 def test_mistakes_are_named(values, sentence):
+    needed = {"paths": json.loads(to_json(PATHS)), "labels": ["a", "b"]} if values else {}
     with pytest.raises(UserError) as caught:
-        from_json(PipelineConfig, json.dumps(values))
+        from_json(PipelineConfig, json.dumps(needed | values))
     assert sentence in str(caught.value)
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from serving import GrpcClient
+from serving import GrpcClient, ModelServer
 from serving.warmup import WARMUP_FILE
 from tests.serving.support import publish
 from tfmodels.cli import main
@@ -47,6 +47,12 @@ def test_check_export_fails_with_the_reasons(exported, tmp_path):
     output = run("check-export", path, status=1)
     assert "changed after the export" in output
     assert "Do not serve this export." in output
+
+
+def test_check_export_shows_brackets_as_they_are(exported, tmp_path):
+    path = publish(exported.path, tmp_path, 1)
+    (path / "model_card.json").write_text(json.dumps({"sha256": {"assets/[/b].txt": ""}}))
+    assert "The file assets/[/b].txt of the model card is missing" in run("check-export", path, status=1)
 
 
 def test_check_export_of_nothing_is_one_sentence(tmp_path):
@@ -92,6 +98,15 @@ def test_predict_reads_a_file_and_gives_json(server, exported, tmp_path):
         assert row["logits"] == pytest.approx(logits.tolist(), abs=1e-5)
 
 
+def test_predict_splits_lines_for_models_of_pairs_alone(server, exported_pairs, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("good film\tbad plot\n")
+    with ModelServer(exported_pairs.path.parent, "pairs") as of_pairs:
+        arguments = ["--grpc", of_pairs.grpc_address, "--model", "pairs", "--file", tmp_path / "pairs.tsv", "--json"]
+        assert json.loads(run("predict", *arguments))["text"] == ["good film", "bad plot"]
+    arguments = ["--grpc", server.grpc_address, "--model", "tiny", "--file", tmp_path / "pairs.tsv", "--json"]
+    assert json.loads(run("predict", *arguments))["text"] == "good film\tbad plot"
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
@@ -113,9 +128,9 @@ def test_predict_tells_what_the_server_refuses(server):
     assert "The server refuses: NOT_FOUND" in output
 
 
-def test_serve_runs_until_it_is_stopped(exported, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_serve_runs_until_it_is_stopped(exported, tmp_path, stop):
     publish(exported.path, tmp_path / "reviews", 1)
-    command = [sys.executable, "-m", "tfmodels.cli"]
     command = [sys.executable, "-c", "from tfmodels.cli import main; main()"]
     command += ["serve", str(tmp_path / "reviews"), "--port", "0", "--rest-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -124,7 +139,7 @@ def test_serve_runs_until_it_is_stopped(exported, tmp_path):
         address = next(match[1] for line in lines if (match := re.search(r"gRPC\s+(\S+)", line)))
         with GrpcClient(address, "reviews") as client:
             assert client.predict(["good"])["logits"].shape == (1, 2)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(stop)
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()

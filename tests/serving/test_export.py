@@ -167,7 +167,7 @@ def test_equal_weights_have_equal_checksums(tmp_path):
         ({"card": {"metric": {}}}, "did you mean 'metrics'"),
         ({"card": {"metrics": {"accuracy": np.float32(1)}}}, "cannot be written as JSON"),
         ({"warmup_batch_sizes": [0]}, "none below 1"),
-        ({"warmup_texts": [("good", "film")]}, "1 texts a row"),
+        ({"warmup_texts": [("good", "film")]}, "A row has 2 texts: give one for each of text"),
     ],
 )
 def test_mistakes_are_told_and_leave_nothing(small, tmp_path, options, sentence):

@@ -71,14 +71,19 @@ def test_a_fresh_process_needs_no_python_tensorflow(exported):
     assert done.stdout.strip() == "(1, 2)"
 
 
-def test_python_tensorflow_can_be_imported_after_the_loader():
+def test_python_tensorflow_can_be_imported_after_the_loader(exported):
     script = (
-        "import serving.loader, sys\n"
+        "import sys\n"
+        "from serving.loader import SavedModel\n"
         "from serving.protos import tensor_pb2\n"
+        f"model = SavedModel({str(exported.path)!r})\n"
+        "before = model.run({'text': ['good']})['logits']\n"
         "assert 'tensorflow' not in sys.modules\n"
-        "import tensorflow as tf\n"
+        "import tensorflow as tf, tensorflow_text\n"
         "assert tf.make_tensor_proto([1.0]).__class__ is tensor_pb2.TensorProto\n"
-        "assert serving.loader.tensorflow_version() == tf.__version__\n"
+        "loaded = tf.saved_model.load(str(model.directory)).signatures['serving_default']\n"
+        "assert abs(loaded(text=tf.constant(['good']))['logits'].numpy() - before).max() < 1e-6\n"
+        "assert abs(model.run({'text': ['good']})['logits'] - before).max() < 1e-6\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -183,8 +188,28 @@ def test_threads_share_a_model(model, exported):
         np.testing.assert_allclose(answer, want, atol=1e-6)
 
 
+def test_xla_is_off_as_it_is_in_tensorflow_serving(tmp_path):
+    @tf.function(jit_compile=True)
+    def compiled(values):
+        return tf.nn.softmax(values)
+
+    spec = tf.TensorSpec([None, 2], tf.float32, name="values")
+    function = tf.function(lambda values: {"out": compiled(values)}, input_signature=[spec])
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures=function.get_concrete_function())
+    # In a process of its own: switching XLA off is for good, and this one may have switched it off already.
+    script = (
+        "import sys, numpy as np\n"
+        "from serving.loader import SavedModel\n"
+        f"SavedModel({str(tmp_path / '1')!r}).run({{'values': np.zeros((1, 2), np.float32)}})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "StatusError" in done.stderr
+    assert "XLA" in done.stderr
+
+
 def test_long_strings_are_freed(types):
-    """The heap of input strings is ours to free, but only after outputs that share it were copied."""
+    """400 MB of strings pass through without staying, also where the output shares the input's memory."""
     inputs = {name: np.zeros((1, 1), info) for name, info in _dtypes(types)}
     inputs["string"] = [[b"x" * 20_000_000]]
     assert types.run(inputs)["string"][0, 0] == inputs["string"][0][0]

@@ -55,7 +55,7 @@ def attention(query, key, value, *, mask=None, bias=None, scale=None, score=None
 
 
 def gelu(x):
-    """x Phi(x), exactly (arXiv:1606.08415, equation 1)."""
+    """X Phi(x), exactly (arXiv:1606.08415, equation 1)."""
     return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
 

@@ -37,7 +37,7 @@ def token_batch(lengths, vocabulary_size=50, length=None, seed=0):
 
 
 def assert_close(actual, expected, tolerance, message=""):
-    """The largest difference is within `tolerance` times the largest expected magnitude, or times 1 where that is less."""
+    """The largest difference is at most `tolerance`, times the largest magnitude expected where that is above 1."""
     actual, expected = np.asarray(actual, "float64"), np.asarray(expected, "float64")
     assert actual.shape == expected.shape, f"{message}: shape {actual.shape}, expected {expected.shape}"
     assert np.isfinite(actual).all(), f"{message}: not finite"

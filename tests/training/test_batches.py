@@ -122,13 +122,13 @@ def test_what_makes_no_batches_is_refused():
 
 def test_ragged_targets_are_padded_with_zeros_to_the_batch():
     batches = make()
-    vectors = tf.ragged.map_flat_values(lambda ids: tf.cast(ids[:, None], tf.float32) + [0.25, 0.5], batches.token_ids)
+    vectors = tf.ragged.map_flat_values(lambda ids: tf.stack([ids, ids + 1], axis=-1), batches.token_ids)
     batches = batches.with_targets({"twice": batches.token_ids * 2, "vectors": vectors})
     for inputs, targets in batches.dataset(0, 1):
         assert set(targets) == {"labels", "twice", "vectors"}
         ids, mask = inputs["token_ids"].numpy(), inputs["padding_mask"].numpy()
         np.testing.assert_array_equal(targets["twice"], 2 * ids)
-        np.testing.assert_array_equal(targets["vectors"], (ids[..., None] + [0.25, 0.5]) * mask[..., None])
+        np.testing.assert_array_equal(targets["vectors"], np.stack([ids, ids + 1], axis=-1) * mask[..., None])
 
 
 def test_segment_ids_go_with_their_rows():
@@ -141,7 +141,8 @@ def test_segment_ids_go_with_their_rows():
 def test_in_order_keeps_the_order():
     batches = make()
     rows = order(batches.in_order())
-    assert sum(rows, []) == list(range(50)) and [len(batch) for batch in rows] == [8] * 6 + [2]
+    assert np.concatenate(rows).tolist() == list(range(50))
+    assert [len(batch) for batch in rows] == [8] * 6 + [2]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.keywords import CLASSIFY, keyword_batches, tiny_classifier
+from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig, fit, policy_for
 
@@ -42,7 +43,7 @@ def fit_with_figures(figures, directory, name="accuracy", **changes):
 
     model.evaluate = evaluate
     config = FitConfig(**{"epochs": len(figures), "learning_rate": 1e-2, "monitor": f"val_{name}", **changes})
-    history = fit(model, keyword_batches(32), keyword_batches(16), config, directory, **CLASSIFY)
+    history = fit(model, keyword_batches(32), keyword_batches(16), config, directory, **classify())
     return model, history, seen
 
 
@@ -53,7 +54,7 @@ def assert_same_weights(ours, theirs):
 
 def test_the_history_holds_every_figure_of_every_epoch(tmp_path):
     model = tiny_classifier()
-    history = fit(model, keyword_batches(), keyword_batches(seed=1), CONFIG, tmp_path, **CLASSIFY)
+    history = fit(model, keyword_batches(), keyword_batches(seed=1), CONFIG, tmp_path, **classify())
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert all(len(values) == 3 and np.isfinite(values).all() for values in history.values())
     assert history["loss"][-1] < history["loss"][0]
@@ -78,7 +79,7 @@ def test_without_validation_the_last_weights_are_kept(tmp_path):
             kept.append(self.model.get_weights())
 
     model = tiny_classifier()
-    history = fit(model, keyword_batches(32), None, CONFIG, tmp_path, callbacks=[Keep()], **CLASSIFY)
+    history = fit(model, keyword_batches(32), None, CONFIG, tmp_path, callbacks=[Keep()], **classify())
     assert set(history) == {"loss", "accuracy"}
     assert_same_weights(model.get_weights(), kept[-1])
 
@@ -112,7 +113,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
     config = FitConfig(epochs=3, learning_rate=1e-2)
     arguments = (keyword_batches(32), keyword_batches(16), config, tmp_path)
-    assert fit(again, *arguments, callbacks=[Never()], **CLASSIFY) == history
+    assert fit(again, *arguments, callbacks=[Never()], **classify()) == history
     assert_same_weights(again.get_weights(), first.get_weights())
 
 
@@ -120,14 +121,14 @@ def test_a_run_that_stopped_early_is_not_trained_again(tmp_path):
     first, history, _ = fit_with_figures([0.9, 0.5, 0.5, 0.5], tmp_path, patience=2)
     again = tiny_classifier()
     config = FitConfig(epochs=4, learning_rate=1e-2, patience=2)
-    assert fit(again, keyword_batches(32), keyword_batches(16), config, tmp_path, **CLASSIFY) == history
+    assert fit(again, keyword_batches(32), keyword_batches(16), config, tmp_path, **classify()) == history
     assert_same_weights(again.get_weights(), first.get_weights())
 
 
 def test_an_unknown_monitor_is_answered_with_the_figures_there_are(tmp_path):
     config = FitConfig(epochs=1, monitor="val_f1")
     with pytest.raises(UserError, match="'val_f1' is no figure of this run: choose one of val_accuracy, val_loss"):
-        fit(tiny_classifier(), keyword_batches(16), keyword_batches(16), config, tmp_path, **CLASSIFY)
+        fit(tiny_classifier(), keyword_batches(16), keyword_batches(16), config, tmp_path, **classify())
 
 
 @pytest.mark.parametrize("has_validation", [True, False])
@@ -135,19 +136,18 @@ def test_an_unknown_monitor_is_answered_with_the_figures_there_are(tmp_path):
 def test_a_spoilt_epoch_is_told_and_the_last_good_checkpoint_kept(has_validation, batch, tmp_path):
     train, validation = keyword_batches(), keyword_batches(seed=1) if has_validation else None
     with pytest.raises(UserError, match=r"in epoch 2: lower the learning rate \(0\.01\).*last good checkpoint is"):
-        fit(tiny_classifier(), train, validation, CONFIG, tmp_path, callbacks=[Unscrupulous(1, batch)], **CLASSIFY)
+        fit(tiny_classifier(), train, validation, CONFIG, tmp_path, callbacks=[Unscrupulous(1, batch)], **classify())
     kept = load_file(tmp_path / "checkpoints" / "state.safetensors")
     assert all(np.isfinite(value).all() for value in kept.values())
-    # From it the run goes on, to the result of a run that was never spoilt.
-    model, other = tiny_classifier(), tiny_classifier()
-    history = fit(model, train, validation, CONFIG, tmp_path, **CLASSIFY)
+    # From it the run goes on with good figures.
+    history = fit(tiny_classifier(), train, validation, CONFIG, tmp_path, **classify())
     assert len(history["loss"]) == 3 and np.isfinite(history["loss"]).all()
 
 
 def test_a_loss_that_was_never_good_is_told_without_a_checkpoint(tmp_path):
     config = FitConfig(epochs=2, learning_rate=1e30, warmup=0.0, clip_norm=None)
     with pytest.raises(UserError, match=r"in epoch 1: lower the learning rate \(1e\+30\)") as error:
-        fit(tiny_classifier(), keyword_batches(), None, config, tmp_path, **CLASSIFY)
+        fit(tiny_classifier(), keyword_batches(), None, config, tmp_path, **classify())
     assert "checkpoint" not in str(error.value)
     assert not (tmp_path / "checkpoints" / "state.safetensors").exists()
 
@@ -158,13 +158,13 @@ def test_low_precision_trains_float32_weights_and_goes_on(precision, tmp_path):
     arguments = (keyword_batches(32), keyword_batches(16), config, tmp_path)
     model = tiny_classifier(dtype=policy_for(precision))
     before = model.get_weights()
-    history = fit(model, *arguments, **CLASSIFY)
+    history = fit(model, *arguments, **classify())
     assert np.isfinite(history["loss"]).all()
     assert all(variable.dtype == "float32" for variable in model.trainable_variables)
     assert any((new != old).any() for new, old in zip(model.get_weights(), before))
     longer = FitConfig(epochs=3, learning_rate=1e-2, precision=precision)
     again = tiny_classifier(dtype=policy_for(precision))
-    assert len(fit(again, *arguments[:2], longer, tmp_path, **CLASSIFY)["loss"]) == 3
+    assert len(fit(again, *arguments[:2], longer, tmp_path, **classify())["loss"]) == 3
 
 
 def test_an_unknown_precision_is_refused():
@@ -179,16 +179,18 @@ def test_a_recipe_refuses_unknown_fields():
         FitConfig.from_dict({"learningrate": 1.0})
 
 
-def test_tensorboard_gets_scalars_histograms_and_the_graph(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+def events_of(directory):
+    """The steps of every tag of a run that TensorBoard shows, and whether it has a graph."""
+    events = EventAccumulator(str(directory), size_guidance={"tensors": 0}).Reload()
+    steps = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+    return steps, events.Tags()["graph"]
 
-    fit(tiny_classifier(), keyword_batches(32), keyword_batches(16), CONFIG, tmp_path, **CLASSIFY)
-    found = {}
-    for split in ("train", "validation"):
-        events = EventAccumulator(str(tmp_path / "logs" / split), size_guidance={"tensors": 0}).Reload()
-        found[split] = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
-        if split == "train":
-            assert events.Tags()["graph"]
-    assert found["train"]["epoch_loss"] == [0, 1, 2]
-    assert found["validation"]["epoch_accuracy"] == [0, 1, 2]
-    assert any("tokens" in tag and "histogram" in tag for tag in found["train"])
+
+def test_tensorboard_gets_scalars_histograms_and_the_graph(tmp_path):
+    fit(tiny_classifier(), keyword_batches(32), keyword_batches(16), CONFIG, tmp_path, **classify())
+    train, _ = events_of(tmp_path / "logs" / "train")
+    validation, _ = events_of(tmp_path / "logs" / "validation")
+    assert train["epoch_loss"] == [0, 1, 2] and validation["epoch_accuracy"] == [0, 1, 2]
+    assert any("tokens" in tag and "histogram" in tag for tag in train)
+    _, has_graph = events_of(tmp_path / "logs" / "graph")
+    assert has_graph

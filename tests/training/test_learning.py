@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from tests.training.keywords import CLASSIFY, keyword_batches, tiny_classifier
+from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.training import FitConfig, fit
 
 
 def test_a_tiny_bert_finds_the_keyword_where_the_majority_baseline_cannot(tmp_path):
     train, held_out = keyword_batches(512, share=0.4), keyword_batches(256, seed=1, share=0.4)
     model = tiny_classifier(dropout=0.0, attention_dropout=0.0)
-    fit(model, train, held_out, FitConfig(epochs=6, learning_rate=1e-2), tmp_path, **CLASSIFY)
+    fit(model, train, held_out, FitConfig(epochs=6, learning_rate=1e-2), tmp_path, **classify())
     labels = held_out.targets["logits"]
     majority = np.bincount(train.targets["logits"]).argmax()
     baseline = np.mean(labels == majority)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.models.tiny import tiny
 from tests.support.tensors import assert_close
+from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.errors import UserError
 from tfmodels.models import MaskedLM, TextClassifier
 from tfmodels.training import FitConfig, WarmupLinearDecay, adamw, fit
@@ -21,9 +22,7 @@ def test_decay_shrinks_matrices_and_tables_and_nothing_else(make):
     before = [variable.numpy() for variable in model.trainable_variables]
     for _ in range(3):
         # With no gradient nothing but the decay moves a weight.
-        optimizer.apply(
-            [tf.zeros(variable.shape) for variable in model.trainable_variables], model.trainable_variables
-        )
+        optimizer.apply([tf.zeros(variable.shape) for variable in model.trainable_variables], model.trainable_variables)
     decayed = set()
     for variable, value in zip(model.trainable_variables, before):
         if np.array_equal(variable.numpy(), value):
@@ -101,10 +100,8 @@ def test_a_schedule_that_is_all_warm_up_only_rises():
 def test_a_schedule_shorter_than_its_warm_up_is_refused(tmp_path):
     with pytest.raises(ValueError, match="warmup_steps=5 exceeds total_steps=4"):
         WarmupLinearDecay(1.0, total_steps=4, warmup_steps=5)
-    from tests.training.keywords import CLASSIFY, keyword_batches, tiny_classifier
-
     with pytest.raises(UserError, match="warm"):
-        fit(tiny_classifier(), keyword_batches(16), None, FitConfig(epochs=2, warmup=1.5), tmp_path, **CLASSIFY)
+        fit(tiny_classifier(), keyword_batches(16), None, FitConfig(epochs=2, warmup=1.5), tmp_path, **classify())
 
 
 def test_optimizer_and_schedule_go_through_their_configuration():

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.keywords import CLASSIFY, keyword_batches, tiny_classifier
+from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig, checkpoints, fit
 from tfmodels.training.checkpoints import restore_variables, save_variables
@@ -48,7 +48,7 @@ def run(directory, seed=0, callbacks=(), config=CONFIG):
     random.seed(seed)
     model = tiny_classifier()
     train, validation = keyword_batches(), keyword_batches(48, seed=1)
-    return model, fit(model, train, validation, config, directory, callbacks=callbacks, **CLASSIFY)
+    return model, fit(model, train, validation, config, directory, callbacks=callbacks, **classify())
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_kill_between_the_two_files_of_an_epoch_repeats_the_epoch(uninterrupte
         save_variables(variables, path, notes)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tfmodels.training.fit.save_variables", save)
+        patch.setattr(sys.modules["tfmodels.training.fit"], "save_variables", save)
         with pytest.raises(Killed):
             run(tmp_path)
     assert_same_run(run(tmp_path, seed=99), uninterrupted)
@@ -141,7 +141,7 @@ def test_the_checkpoint_of_another_model_is_refused(killed, overrides):
     model = tiny_classifier(**overrides)
     before = model.get_weights()
     with pytest.raises(UserError, match=r"state\.safetensors is the checkpoint of another model.*remove its directory"):
-        fit(model, keyword_batches(), keyword_batches(), CONFIG, killed, **CLASSIFY)
+        fit(model, keyword_batches(), keyword_batches(), CONFIG, killed, **classify())
     for value, other in zip(model.get_weights(), before):
         np.testing.assert_array_equal(value, other)
 

@@ -63,7 +63,7 @@ def load_entries(entries: Iterable[Entry], tensors: Mapping[str, np.ndarray], so
         if value.shape != tuple(variable.shape):
             raise UserError(
                 f"{source}: tensor {name!r} has shape {tensors[name].shape}, but the model needs "
-                f"{tuple(variable.shape)[::-1] if transpose else tuple(variable.shape)}: weights and config.json differ."
+                f"{tuple(variable.shape)[:: -1 if transpose else 1]}: weights and config.json differ."
             )
         values.append((variable, value))
     for variable, value in values:

@@ -56,10 +56,13 @@ class TextEmbedding(Layer):
 
     def build(self, token_ids_shape, segment_ids_shape=None):
         size = self.embedding_dim
-        self.tokens = self.add_weight(name="tokens", shape=(self.vocabulary_size, size), initializer=truncated_normal())
+        # Not autocast: in bfloat16 the few rows that are taken are cast, not the whole table.
+        self.tokens = self.add_weight(
+            name="tokens", shape=(self.vocabulary_size, size), initializer=truncated_normal(), autocast=False
+        )
         if self.num_segments:
             self.segments = self.add_weight(
-                name="segments", shape=(self.num_segments, size), initializer=truncated_normal()
+                name="segments", shape=(self.num_segments, size), initializer=truncated_normal(), autocast=False
             )
         vectors = (*token_ids_shape, size)
         for part in filter(None, (self.positions, self.norm, self.widen)):

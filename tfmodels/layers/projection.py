@@ -42,7 +42,8 @@ class Projection(Layer):
         leading = ops.shape(inputs)[:-1]
         outputs = ops.matmul(ops.reshape(inputs, (-1, inputs.shape[-1])), self.kernel)  # [rows, units]
         if self.bias is not None:
-            outputs = ops.add(outputs, self.bias)
+            # A row: TensorFlow 2.16 fuses the activation too, but not where the bias is the variable itself.
+            outputs = ops.add(outputs, ops.reshape(self.bias, (1, self.units)))
         return ops.reshape(self._activate(outputs), (*leading, self.units))  # [..., units]
 
     def compute_output_shape(self, input_shape):

@@ -54,12 +54,15 @@ def attend(
     """
     if scale is None:
         scale = query.shape[-1] ** -0.5
-    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # [B, N, T, H]
+    query = ops.transpose(query, (0, 2, 1, 3))  # [B, N, T, H]
     key = ops.transpose(key, (0, 2, 1, 3))  # [B, N, S, H]
     values = ops.transpose(value, (0, 2, 1, 3))  # [B, N, S, H]
 
-    logits = score(query, key) if score is not None else ops.matmul(query, ops.swapaxes(key, -1, -2))
-    logits = ops.cast(logits, "float32")  # [B, N, T, S]
+    if score is not None:
+        logits = ops.cast(score(query * ops.cast(scale, query.dtype), key), "float32")  # [B, N, T, S]
+    else:
+        # Scaled after the product: CPU libraries then fuse product, scale and mask.
+        logits = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32") * scale  # [B, N, T, S]
     if bias is not None:
         logits = logits + ops.cast(bias, "float32")
     if rescale is not None:

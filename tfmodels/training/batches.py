@@ -10,7 +10,8 @@ import tensorflow as tf
 # Rows are sorted by length within pools of this many batches: small enough to stay random, large enough to pad little.
 _POOL = 64
 
-_INPUTS = {
+# What every model is called on, as TensorFlow traces it.
+INPUT_SIGNATURE = {
     "token_ids": tf.TensorSpec([None, None], tf.int32),
     "segment_ids": tf.TensorSpec([None, None], tf.int32),
     "padding_mask": tf.TensorSpec([None, None], tf.bool),
@@ -123,7 +124,7 @@ class Batches:
         by_length = np.argsort(self.lengths, kind="stable")
         starts = range(0, len(by_length), self.batch_size)
 
-        @tf.function(input_signature=[_INPUTS])
+        @tf.function(input_signature=[INPUT_SIGNATURE])
         def apply(inputs):
             return model(inputs, training=False)
 

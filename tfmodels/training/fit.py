@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from tfmodels.errors import UserError
 from tfmodels.models.config import Config
-from tfmodels.training.batches import Batches
+from tfmodels.training.batches import INPUT_SIGNATURE, Batches
 from tfmodels.training.checkpoints import restore_variables, save_variables
 from tfmodels.training.optimizers import adamw
 from tfmodels.training.schedules import WarmupLinearDecay
@@ -77,7 +79,8 @@ def fit(
         Every figure of every epoch, by name, earlier runs' epochs included.
 
     Raises:
-        UserError: The loss became NaN or infinite, or the checkpoint is of another model. What was saved stays.
+        UserError: The loss or a weight became NaN or infinite, the checkpoint is of another model, or the warm-up is
+            longer than the run. What was saved stays.
     """
     directory = Path(directory)
     steps = len(train) * config.epochs
@@ -93,6 +96,7 @@ def fit(
     progress.set_model(model)
     progress.restore()
     if not progress.finished:
+        _write_graph(model, directory / "logs" / "graph")
         model.fit(
             train.dataset(progress.epoch, config.epochs),
             initial_epoch=progress.epoch,
@@ -100,8 +104,8 @@ def fit(
             steps_per_epoch=len(train),
             validation_data=None if validation is None else validation.in_order(),
             callbacks=[
-                # Keras draws histograms of every weight at the end of an epoch; the graph is drawn once.
-                keras.callbacks.TensorBoard(directory / "logs", histogram_freq=1, write_graph=progress.epoch == 0),
+                # With histograms of every weight at the end of an epoch.
+                _TensorBoard(directory / "logs", histogram_freq=1, write_graph=False),
                 progress,
                 *callbacks,
             ],
@@ -109,6 +113,33 @@ def fit(
         )
     progress.restore_best()
     return progress.history
+
+
+def _write_graph(model, directory):
+    """TensorBoard's picture of the model. Keras draws plain functional models only."""
+    if directory.exists():
+        return
+    trace = tf.function(lambda inputs: model(inputs, training=True), input_signature=[INPUT_SIGNATURE])
+    writer = tf.summary.create_file_writer(str(directory))
+    with writer.as_default():
+        tf.summary.graph(trace.get_concrete_function().graph)
+    writer.close()
+
+
+class _TensorBoard(keras.callbacks.TensorBoard):
+    """Keras's callback, with histograms of at most 100,000 numbers a weight, named by the weight's whole path.
+
+    TensorBoard takes 250 bytes for each number that it counts: 3 GB and several seconds for a table of word vectors.
+    """
+
+    def _log_weights(self, epoch):
+        random = np.random.default_rng(epoch)
+        with self._train_writer.as_default():
+            for variable in self.model.weights:
+                numbers = np.ravel(variable)
+                if numbers.size > 100_000:
+                    numbers = random.choice(numbers, 100_000)
+                tf.summary.histogram(f"{variable.path}/histogram", numbers, step=epoch)
 
 
 class _Progress(keras.callbacks.Callback):
@@ -129,16 +160,18 @@ class _Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {name: float(value) for name, value in (logs or {}).items()}
-        if not math.isfinite(logs["loss"]):
+        spoilt = self._spoilt(logs)
+        if spoilt:
+            kept = f"; the last good checkpoint is {self.state_file}" if self.state_file.exists() else ""
             raise UserError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}: lower the learning rate "
-                f"({self.config.learning_rate}) or clip the gradient; the last good checkpoint is {self.state_file}."
+                f"{spoilt} in epoch {epoch + 1}: lower the learning rate ({self.config.learning_rate}) or clip the "
+                f"gradient{kept}."
             )
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
         self.epoch = epoch + 1
         # The best weights come first: a kill between the two files repeats this epoch and writes the same again.
-        if self._best_epoch() == epoch:
+        if self._best_epochs()[-1] == epoch:
             save_variables(self.model.variables, self.best_file, {"epoch": epoch})
         save_variables(self._state(), self.state_file, {"epoch": self.epoch, "history": self.history})
         if self._out_of_patience():
@@ -156,10 +189,20 @@ class _Progress(keras.callbacks.Callback):
     def _state(self):
         return [*self.model.variables, *self.model.optimizer.variables]
 
-    def _best_epoch(self):
-        """The epoch whose weights are kept: the last of the equals among the best, or simply the last."""
+    def _spoilt(self, logs):
+        """What became NaN or infinite, as a clause, or None."""
+        for name, title in (("loss", "the loss"), ("val_loss", "the validation loss")):
+            if not math.isfinite(logs.get(name, 0.0)):
+                return f"{title} became {logs[name]}"
+        # The last step of an epoch may spoil the weights without a loss that shows it.
+        if not all(np.isfinite(variable).all() for variable in self.model.trainable_variables):
+            return "a weight became NaN or infinite"
+        return None
+
+    def _best_epochs(self):
+        """The epochs that are best so far, in order: the last one's weights are kept. Without validation, the last."""
         if not self.has_validation:
-            return self.epoch - 1
+            return [self.epoch - 1]
         if self.config.monitor not in self.history:
             raise UserError(
                 f"monitor {self.config.monitor!r} is no figure of this run: choose one of "
@@ -167,8 +210,9 @@ class _Progress(keras.callbacks.Callback):
             )
         values = self.history[self.config.monitor]
         best = min(values) if self.config.monitor.endswith("loss") else max(values)
-        return len(values) - 1 - values[::-1].index(best)
+        return [epoch for epoch, value in enumerate(values) if value == best]
 
     def _out_of_patience(self):
         patience = self.config.patience
-        return bool(patience is not None and self.history and self.epoch - 1 - self._best_epoch() >= patience)
+        # A figure that stays is not better: the first of equals counts.
+        return bool(patience is not None and self.history and self.epoch - 1 - self._best_epochs()[0] >= patience)

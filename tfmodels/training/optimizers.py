@@ -19,6 +19,9 @@ class AdamW(keras.optimizers.AdamW):
             return
         index = self._get_variable_index(variable)
         dtype = variable.dtype
+        rate = tf.cast(learning_rate, dtype)
+        if self.weight_decay and self._use_weight_decay(variable):
+            variable.assign_sub(variable * (rate * self.weight_decay))
         step = tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = tf.constant(self.beta_1, dtype), tf.constant(self.beta_2, dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -27,12 +30,16 @@ class AdamW(keras.optimizers.AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=beta_1**step,
             beta2_power=beta_2**step,
-            lr=tf.cast(learning_rate, dtype),
+            lr=rate,
             beta1=beta_1,
             beta2=beta_2,
             epsilon=tf.constant(self.epsilon, dtype),
             grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
         )
+
+    def _apply_weight_decay(self, variables):
+        if self.amsgrad:
+            super()._apply_weight_decay(variables)
 
     def _clip_gradients(self, grads):
         if not self.global_clipnorm:

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from tfmodels.errors import UserError
+
 
 @keras.saving.register_keras_serializable("tfmodels")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -14,13 +16,13 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: steps until the peak.
 
     Raises:
-        ValueError: The schedule is shorter than its warm-up.
+        UserError: The schedule is shorter than its warm-up.
     """
 
     def __init__(self, peak, total_steps, warmup_steps=0):
         super().__init__()
         if warmup_steps > total_steps:
-            raise ValueError(f"warmup_steps={warmup_steps} exceeds total_steps={total_steps}: warm up for fewer steps.")
+            raise UserError(f"warmup_steps={warmup_steps} exceeds total_steps={total_steps}: warm up for fewer steps.")
         self.peak = peak
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
