@@ -46,7 +46,7 @@ def run_command():
 @click.option(
     "--teacher-fraction",
     type=click.FloatRange(0, 2),
-    help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.968]",
+    help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.92]",
 )
 @click.option("--config", metavar="FILE", help="JSON with any fields of PipelineConfig (pipelines/…/configs.py).")
 @click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")

@@ -172,6 +172,7 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
         begun = time.monotonic()
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
+        import pipelines.text_classification.trainer  # noqa: F401 (the Trainers would only import it later)
         from pipelines.components.metadata import latest_run
         from pipelines.reports import write_report
         from pipelines.text_classification.configs import to_json
