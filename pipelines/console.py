@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import logging as absl_logging
 from rich.console import Console
+from rich.markup import escape
 
 _STARTED = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
@@ -83,9 +84,9 @@ class ComponentLines(logging.Handler):
         """Shows the record if it says how far the run is."""
         message = record.getMessage()
         if record.name == "tfmodels.progress":
-            self._status.update(f"{self.current}: {message}")
+            self._status.update(escape(f"{self.current}: {message}"))
             if not getattr(record, "passing", False):
-                self.console.print(f"    [dim]{message}[/]")
+                self.console.print(f"    [dim]{escape(message)}[/]")
         elif match := _STARTED.fullmatch(message):
             self.current, self._started = match[1], time.monotonic()
             self._status.update(self.current)

@@ -29,10 +29,11 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from pipelines.console import ComponentLines, quiet
 from pipelines.text_classification.data import TableReport, prepare, preview
+from pipelines.text_classification.screen import describe_table, show_results
 from pipelines.text_classification.tables import TableConfig
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_file
@@ -88,11 +89,11 @@ def run_job(job: JobConfig) -> bool:
         except Exception as error:
             traceback.print_exc()
             mistake = _user_error(error)
-            console.print(f"[dim]The log is {log}.[/]")
+            console.print(f"[dim]The log is {escape(str(log))}.[/]")
             if mistake is not None:
                 raise mistake from error
-            cause = str(error).strip().splitlines()
-            console.print(f"[red]{type(error).__name__}:[/] {cause[-1] if cause else 'no message'}", markup=True)
+            cause = str(error).strip().splitlines() or ["no message"]
+            console.print(f"[red]{type(error).__name__}:[/] {escape(cause[-1])}")
             return False
 
 
@@ -180,9 +181,9 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
         from pipelines.text_classification.report import run_results
 
         importing = time.monotonic() - begun
-    with console.status(f"reading {table.path}"):
+    with console.status("reading the table"):
         data, report = prepare(table, output / "data")
-    _describe(console, table, report)
+    describe_table(console, table.path, report)
     config = pipeline_config(job, data, report)
     with atomic_file(output / "pipeline.json") as partial:
         partial.write_text(to_json(config) + "\n", encoding="utf-8")
@@ -216,7 +217,7 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
         _write_serving_config(job, output)
     with atomic_file(output / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _show(console, job, results)
+    show_results(console, output, job.name, results)
     return results["pushed"] is not None
 
 
@@ -269,11 +270,8 @@ def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict
         }
     gate = json.loads((Path(outputs["ServingGate"]["blessing"].uri) / "gate_report.json").read_text(encoding="utf-8"))
     reasons = [
-        *(f"Against the teacher: {reason}" for reason in refusals(evaluation)),
-        *(
-            f"Against the latest blessed model: {r}"
-            for r in refusals(outputs["Evaluator.predecessor"]["evaluation"].uri)
-        ),
+        *refusals(evaluation, "the teacher"),
+        *refusals(outputs["Evaluator.predecessor"]["evaluation"].uri, "the latest blessed model"),
         *(f"Serving gate: {problem}" for problem in gate["problems"]),
     ]
     return {
@@ -315,73 +313,6 @@ def _ratios(teacher: dict, student: dict) -> dict:
         "latency": teacher["latency"][single]["median_ms"] / student["latency"][single]["median_ms"],
         "throughput": student["latency"][batch]["rows_per_second"] / teacher["latency"][batch]["rows_per_second"],
     }
-
-
-def _describe(console: Console, table: TableConfig, report: TableReport) -> None:
-    sizes = ", ".join(f"{sum(counts.values()):,} {split}" for split, counts in report.counts.items())
-    classes = ", ".join(report.classes[:6]) + (f" and {len(report.classes) - 6} more" * (len(report.classes) > 6))
-    console.print(
-        f"[bold]{report.rows:,} rows[/] ({sizes}) of {len(report.classes)} classes ({classes}) in {table.path}"
-    )
-    for warning in report.warnings:
-        console.print(f"  [yellow]![/] {warning}")
-
-
-def _show(console: Console, job: JobConfig, results: dict) -> None:
-    """Prints the comparison, the verdict, and what to do next."""
-    teacher, student, ratios = results["models"]["teacher"], results["models"]["student"], results["ratios"]
-    batch = max(teacher["latency"], key=int)
-    rows = Table("", "teacher", "student", "ratio", title="Teacher and student on the test split", title_justify="left")
-    for column in rows.columns[1:]:
-        column.justify = "right"
-
-    def add(name, figure, shown, ratio, note):
-        rows.add_row(name, shown(figure(teacher)), shown(figure(student)), note.format(ratio) if ratio else "")
-
-    add("accuracy", lambda m: m["accuracy"], "{:.2%}".format, ratios["accuracy"], "{:.1%} kept")
-    add("macro-F1", lambda m: m["macro_f1"], "{:.2%}".format, ratios["macro_f1"], "{:.1%} kept")
-    if student["auc"] is not None:
-        add("AUC", lambda m: m["auc"], "{:.4f}".format, None, "")
-    add("parameters", lambda m: m["parameters"], "{:,}".format, ratios["parameters"], "{:.1f} x fewer")
-    add("size on disk", lambda m: m["bytes"] / 1e6, "{:,.1f} MB".format, ratios["bytes"], "{:.1f} x smaller")
-    add("one text", lambda m: m["latency"]["1"]["median_ms"], "{:.2f} ms".format, ratios["latency"], "{:.1f} x faster")
-    throughput = f"texts a second, {batch} at a time"
-    add(
-        throughput,
-        lambda m: m["latency"][batch]["rows_per_second"],
-        "{:,.0f}".format,
-        ratios["throughput"],
-        "{:.1f} x more",
-    )
-    console.print()
-    console.print(rows)
-    if results["answers"] is not None:
-        labels = results["table"]["classes"]
-        console.print(
-            "Asked over gRPC and REST, which agree to {:.0e}:".format(results["answers"]["difference"] or 1e-7)
-        )
-        for sentence, probabilities in zip(results["sentences"], results["answers"]["probabilities"]):
-            best = max(range(len(labels)), key=probabilities.__getitem__)
-            shown = sentence if isinstance(sentence, str) else " | ".join(sentence)
-            console.print(f"  [bold]{labels[best]}[/] {probabilities[best]:.2f}  {shown[:90]}", markup=True)
-    seconds = results["seconds"]
-    console.print(
-        f"{seconds['wall']:.0f} s: {seconds['import']:.0f} s importing, {seconds['fit']:.0f} s training, "
-        f"{seconds['overhead']:.0f} s for the rest; peak memory {results['peak_memory_gib']:.1f} GiB."
-    )
-    output = Path(job.output)
-    if results["pushed"] is None:
-        console.print("[bold red]The student was not pushed.[/]")
-        for reason in results["refused"]:
-            console.print(f"  [red]•[/] {reason}")
-    else:
-        console.print(
-            f"[bold green]Pushed version {results['pushed']['version']}[/] to {output / 'serving' / job.name}"
-        )
-        console.print(f"  serve it:        tfmodels serve {output / 'serving' / job.name} --name {job.name}")
-    console.print(f"  follow training: tensorboard --logdir {output / 'training'}")
-    console.print(f"  report:          {output / 'report.html'}")
-    console.print(f"  every figure:    {output / 'results.json'}")
 
 
 @contextmanager

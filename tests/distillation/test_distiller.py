@@ -199,9 +199,10 @@ def test_a_layer_map_out_of_range_is_refused(losses, told):
         Distiller(student_of(), teacher_of(), losses())
 
 
-def test_other_numbers_of_heads_are_refused_before_training():
-    with pytest.raises(ValueError, match="attention heads"):
-        Distiller(student_of(num_heads=5), teacher_of(), [AttentionScores({0: 0})])
+def test_other_numbers_of_heads_are_refused_by_the_first_step(tmp_path):
+    distiller = Distiller(student_of(num_heads=5), teacher_of(), [AttentionScores({0: 0})])
+    with pytest.raises(ValueError, match="the student has 5 attention heads and the teacher 2"):
+        fit(distiller, distil_batches(), None, CONFIG, tmp_path, verbose=0)
 
 
 def test_other_numbers_of_classes_are_refused():

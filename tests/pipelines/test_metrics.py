@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow_model_analysis as tfma
+from google.protobuf import text_format
 from sklearn.metrics import accuracy_score, f1_score
+from tensorflow_model_analysis.proto import validation_result_pb2
 
+from pipelines.components import evaluation
+from pipelines.components.evaluation import refusals
 from pipelines.text_classification.configs import PathsConfig, PipelineConfig
 from pipelines.text_classification.pipeline import evaluation_config
 
@@ -53,3 +57,22 @@ def test_a_bound_holds_for_the_whole_and_not_for_every_slice(tmp_path, least, pa
     config = evaluation_config(PipelineConfig(PATHS, ("no", "yes")), least=least)
     analyse(config, labels, probabilities, buckets, tmp_path)
     assert tfma.load_validation_result(str(tmp_path)).validation_ok is passes
+    reasons = [] if passes else ["The student's accuracy of 75.00% is below the least of 76.00%."]
+    assert refusals(str(tmp_path), "the teacher") == reasons
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("relative {value: -0.1}", "The student's accuracy of 40.00% is 50.0% of the teacher's 80.00%, and 90.0% is"),
+        ("absolute {value: -0.3}", "The student's accuracy of 40.00% is below the teacher's 80.00%, and 50.00% is"),
+    ],
+)
+def test_a_refusal_is_told_in_figures(change, reason, monkeypatch):
+    failure = f'metric_key {{name: "accuracy"}} metric_threshold {{change_threshold {{{change}}}}}'
+    text = f"metric_validations_per_slice {{failures {{{failure}}}}}"
+    result = text_format.Parse(text, validation_result_pb2.ValidationResult())
+    figures = {"candidate": [{"accuracy": 0.4}], "baseline": [{"accuracy": 0.8}]}
+    monkeypatch.setattr(evaluation.tfma, "load_validation_result", lambda uri: result)
+    monkeypatch.setattr(evaluation, "read_metrics", lambda uri, model: figures[model])
+    assert refusals("", "the teacher") == [f"{reason} the least."]

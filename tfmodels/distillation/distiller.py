@@ -24,7 +24,7 @@ class Distiller(keras.Model):
     Args:
         student: A `TextClassifier`.
         teacher: A `TextClassifier` on the same tokens and classes.
-        losses: What the student is asked to share with its teacher.
+        losses: What the student is asked to share with its teacher; none to learn from the labels alone.
         hard_label_weight: The factor of the cross-entropy with the labels. Rows whose label is -1 have none: they
             learn from the teacher alone.
 
@@ -48,8 +48,8 @@ class Distiller(keras.Model):
         self.hard_label_weight = hard_label_weight
         names = list(dict.fromkeys(name for loss in self.losses_of for name in loss.teacher_names))
         self.teacher_names = names
-        teacher_outputs = Named(teacher, names)
-        widths = {name: tensor.shape[-1] for name, tensor in teacher_outputs.output.items()}
+        teacher_outputs = Named(teacher, names) if names else None
+        widths = {name: tensor.shape[-1] for name, tensor in teacher_outputs.output.items()} if names else {}
         for loss in self.losses_of:
             loss.prepare(student, widths)
         ours = student.with_intermediates() if any("/" in name for name in names) else student
@@ -62,8 +62,8 @@ class Distiller(keras.Model):
         self._accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
 
     @property
-    def teacher_outputs(self) -> keras.Model:
-        """The teacher's outputs that the losses read, as a model with a flat dict of outputs."""
+    def teacher_outputs(self) -> keras.Model | None:
+        """The teacher's outputs that the losses read, as a model with a flat dict of outputs; None without losses."""
         return self._teacher.model
 
     def build(self, input_shape=None):
