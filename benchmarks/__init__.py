@@ -1,1 +1,1 @@
-"""Side-by-side measurements: each prints a ratio of two things run in turn in one process run."""
+"""Side-by-side measurements. Each times two things in turn in one run and prints the ratio beside its target."""

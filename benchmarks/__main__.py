@@ -1,32 +1,89 @@
-"""`python -m benchmarks [NAME ...]`: runs the benchmarks, all of them by default.
+"""`python -m benchmarks`: every benchmark, or those named, each in a process of its own."""
 
-imports   `import tfmodels` beside `import keras`
-encoder   BERT-base beside KerasHub's: forward, training step, real lengths
-run       what the last `make run` reached, beside its targets
-tries     what each part of the student's recipe brings (minutes; only when named)
+from __future__ import annotations
 
-Each takes options when run alone: `python -m benchmarks.NAME --help`.
-"""
-
+import json
+import subprocess
 import sys
-from importlib import import_module
 
-_ALL, _NAMED = ("imports", "encoder", "run"), ("tries",)
+import click
+
+from benchmarks.results import from_json, show
+
+# name -> what it compares
+BENCHMARKS = {
+    "imports": "the cost of `import tfmodels` over `import keras`",
+    "encoder": "BERT-base against KerasHub: forward, training step, and the length mix of real reviews",
+    "student": "teacher against student through TensorFlow Serving's C++ loader",
+    "run": "the figures of the last `make run`",
+}
 
 
-def main(names: list[str]) -> int:
-    """Runs the named benchmarks one after the other."""
-    if {"-h", "--help"} & set(names):
-        print(__doc__)
-        return 0
-    unknown = [name for name in names if name not in (*_ALL, *_NAMED)]
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--list", "only_list", is_flag=True, help="List the benchmarks.")
+@click.option("--quick", is_flag=True, help="Fewer repetitions of smaller things: minutes become seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, by the benchmarks' names.")
+@click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
+def main(names, only_list, quick, as_json, check):
+    """Run benchmarks: all of them, or those named.
+
+    A benchmark times two things in turn, so that a busy machine disturbs both alike, and gives the median of their
+    ratios, the lowest and the highest pair, the ratio in processor time, and its target. Ratios say how many times
+    as long the second thing took.
+
+    \b
+    NAMES
+      imports   the cost of `import tfmodels` over `import keras`
+      encoder   BERT-base against KerasHub: forward, training step, and the length mix of real reviews
+      student   teacher against student through TensorFlow Serving's C++ loader
+      run       the figures of the last `make run`
+
+    \b
+    EXAMPLES
+      python -m benchmarks --quick
+      python -m benchmarks encoder --json > encoder.json
+      python -m benchmarks.student --teacher exports/teacher --student exports/student
+
+    Each has options of its own: `python -m benchmarks.encoder --help`.
+    """  # noqa: D301 - \b is what click reads
+    if only_list:
+        for name, line in BENCHMARKS.items():
+            click.echo(f"{name:10}{line}")
+        return
+    unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        print(f"there is no benchmark {unknown[0]!r}: choose of {', '.join((*_ALL, *_NAMED))}.", file=sys.stderr)
-        return 2
-    for name in names or _ALL:
-        import_module(f"benchmarks.{name}").main([])
-    return 0
+        raise click.UsageError(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}.")
+    answers, missed = {}, False
+    for name in names or BENCHMARKS:
+        answer = _run(name, quick)
+        if answer is None:
+            missed = True
+            continue
+        answers[name] = json.loads(answer)
+        results, memory = from_json(answer)
+        missed = missed or any(result.reached is False for result in results)
+        if not as_json:
+            show(results, memory, title=f"[bold]{name}[/]: {BENCHMARKS[name]}")
+            click.echo()
+    if as_json:
+        click.echo(json.dumps(answers, indent=2))
+    if check and missed:
+        sys.exit(1)
 
+
+def _run(name: str, quick: bool) -> str | None:
+    """The JSON that a benchmark printed; None if it failed, and its own words are on the screen."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *(["--quick"] if quick else [])]
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        click.echo(f"benchmark {name} failed", err=True)
+        return None
+    return process.stdout
+
+
+# A user's mistake exits with 2, as a wrong option does.
+click.ClickException.exit_code = 2
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

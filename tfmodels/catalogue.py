@@ -81,7 +81,7 @@ ROWS = (
         "sinusoid and learned positions; the hooks of the relative schemes",
         ["tfmodels/layers/positions.py"],
         ["oracle"],
-        ["tests/layers/test_positions.py"],
+        ["tests/layers/test_embeddings.py"],
     ),
     Row("A18", "Style Transformer", "arXiv:1905.05621"),
     Row("P1", "GPT, GPT-2", "Radford et al. 2018, 2019"),

@@ -240,9 +240,7 @@ def test_a_killed_distillation_goes_on_to_the_same_result(tmp_path):
 def test_a_distilled_student_agrees_with_its_teacher_more_than_one_trained_on_labels(tmp_path):
     # The labels of the student are wrong in a third of the rows; the teacher has seen right ones.
     teacher = tiny_classifier(dropout=0.0, attention_dropout=0.0)
-    fit(
-        teacher, keyword_batches(512), None, FitConfig(epochs=5, learning_rate=1e-2), tmp_path / "teacher", **classify()
-    )
+    fit(teacher, keyword_batches(512), None, FitConfig(epochs=5, learning_rate=1e-2), tmp_path / "tuned", **classify())
     token_ids, labels = keyword_rows(256, seed=2)
     noise = np.random.default_rng(0).random(len(labels)) < 1 / 3
     batches = Batches(token_ids, {"labels": np.where(noise, 1 - labels, labels)}, 16)
