@@ -22,7 +22,7 @@ library: ## the library half on the newest TensorFlow and Keras, and the models 
 
 parity: ## outputs and gradients against torch and transformers, in an environment of their own
 	@./bootstrap parity
-	@$(ENV) .venvs/parity/bin/python -m pytest -m parity $(ARGS)
+	@$(ENV) .venvs/parity/bin/python -m pytest tests/parity -m parity $(ARGS)
 
 bench: ## the benchmarks: ratios of two things run side by side
 	@./bootstrap tfx

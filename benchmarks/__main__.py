@@ -17,6 +17,8 @@ BENCHMARKS = {
     "student": "teacher against student through TensorFlow Serving's C++ loader",
     "run": "the figures of the last `make run`",
 }
+# Alone, only when named: it takes minutes and has a table of its own.
+_APART = {"tries": "what each part of the student's recipe brings, on the last run's teacher (minutes)"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,6 +40,7 @@ def main(names, only_list, quick, as_json, check):
       encoder   BERT-base against KerasHub: forward, training step, and the length mix of real reviews
       student   teacher against student through TensorFlow Serving's C++ loader
       run       the figures of the last `make run`
+      tries     what each part of the student's recipe brings, on the last run's teacher (minutes; only when named)
 
     \b
     EXAMPLES
@@ -47,15 +50,21 @@ def main(names, only_list, quick, as_json, check):
 
     Each has options of its own: `python -m benchmarks.encoder --help`.
     """  # noqa: D301 - \b is what click reads
+    known = BENCHMARKS | _APART
     if only_list:
-        for name, line in BENCHMARKS.items():
+        for name, line in known.items():
             click.echo(f"{name:10}{line}")
         return
-    unknown = [name for name in names if name not in BENCHMARKS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise click.UsageError(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}.")
+        raise click.UsageError(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(known)}.")
     answers, missed = {}, False
     for name in names or BENCHMARKS:
+        if name in _APART:
+            missed = (
+                bool(subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode) or missed
+            )
+            continue
         answer = _run(name, quick)
         if answer is None:
             missed = True

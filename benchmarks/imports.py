@@ -1,6 +1,6 @@
 """What `import tfmodels` costs over `import keras`: fresh processes, in turn.
 
-    python -m benchmarks.imports
+python -m benchmarks.imports
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ def _python(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, stderr=subprocess.DEVNULL)
 
 
-main = command(
-    measure, click.option("--pairs", default=5, show_default=True, help="How often each is timed.")
-)
+main = command(measure, click.option("--pairs", default=5, show_default=True, help="How often each is timed."))
 
 if __name__ == "__main__":
     main()

@@ -1,47 +1,48 @@
-"""What the last `make run` reached, beside its targets.
+"""The figures of the last `make run`, beside their targets.
 
-    python -m benchmarks.run [--output output/text_classification]
+    python -m benchmarks.run --output runs/stars
 
-Student and teacher ran side by side in that run, through the C++ loader, on the same reviews.
+Student and teacher were timed in turn in that run, through the C++ loader, on the same reviews.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import click
+
+from benchmarks.results import Result, command
+
+_OUTPUT = "output/text_classification"
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Prints the table, or says that there is no run yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="output/text_classification", help="the folder of a finished run")
-    path = Path(parser.parse_args(argv).output) / "results.json"
+def measure(quick: bool = False, output: str = _OUTPUT) -> list[Result]:
+    """The figures of a finished run of the text classification pipeline, beside their targets.
+
+    Nothing is run: the figures are read from the run's results.json.
+    """
+    path = Path(output) / "results.json"
     if not path.is_file():
-        print(f"There is no finished run in {path.parent}: run `make run` first.")
-        return
+        return [Result("the last run", None, note=f"There is no finished run in {output}: run `make run` first.")]
     results = json.loads(path.read_text(encoding="utf-8"))
     ratios, seconds = results["ratios"], results["seconds"]
     cached = bool(seconds["cached"])
-    rows = [
-        ("accuracy, of the teacher's", ratios["accuracy"], "{:.1%}", 0.968, False),
-        ("times fewer parameters", ratios["parameters"], "{:.1f}", 7.5, False),
-        ("times faster, one text", ratios["latency"], "{:.1f}", 9.4, False),
-        ("times more texts a second, in batches", ratios["throughput"], "{:.1f}", 9.4, False),
-        ("wall time, s" + (" (cached)" if cached else ""), seconds["wall"], "{:.0f}", 90 if cached else 600, True),
-        ("overhead beside fitting and importing, s", seconds["overhead"], "{:.0f}", 75, True),
-        ("peak memory, GiB", results["peak_memory_gib"], "{:.1f}", 6, True),
+    return [
+        Result("student's accuracy / teacher's", ratios["accuracy"], at_least=0.968),
+        Result("teacher's parameters / student's", ratios["parameters"], at_least=7.5),
+        Result("teacher's time / student's, one text", ratios["latency"], at_least=9.4),
+        Result("teacher's time / student's, batches", ratios["throughput"], at_least=9.4),
+        Result(f"wall time{', cached' if cached else ''}", seconds["wall"], at_most=90 if cached else 600, unit="s"),
+        Result("overhead beside training and imports", seconds["overhead"], at_most=75, unit="s"),
+        Result("peak memory", results["peak_memory_gib"], at_most=6, unit="GiB", note=f"The run in {output}."),
     ]
-    table = Table("", "reached", "target", title=f"The last run in {path.parent}", title_justify="left")
-    for name, value, form, target, at_most in rows:
-        good = value <= target if at_most else value >= target
-        wanted = f"{'at most' if at_most else 'at least'} {form.format(target)} {'✓' if good else '✗'}"
-        table.add_row(name, form.format(value), wanted)
-    Console().print(table)
 
+
+main = command(
+    measure,
+    click.option("--output", default=_OUTPUT, show_default=True, metavar="DIR", help="The folder of a finished run."),
+)
 
 if __name__ == "__main__":
     main()

@@ -221,9 +221,12 @@ def test_minilm_equals_transformers_on_real_sentences():
         with torch.no_grad():
             expected = reference_outputs(theirs, batch, output_hidden_states=True)
         actual = to_numpy(ours(batch))
+        # At tokens: what stands at padding is read by nobody, and there the reference itself is 1e-4 from its own
+        # float64 values.
+        real = batch["padding_mask"]
         check_parity(
             "MiniLM on 200 reviews: hidden states",
-            dict(enumerate(actual["hidden_states"])),
-            dict(enumerate(expected.hidden_states)),
+            {layer: states[real] for layer, states in enumerate(actual["hidden_states"])},
+            {layer: states[real] for layer, states in enumerate(map(np.asarray, expected.hidden_states))},
         )
         check_parity("MiniLM on 200 reviews: pooled", {"": actual["pooled_output"]}, {"": expected.pooler_output})
