@@ -38,7 +38,8 @@ def attention(query, key, value, *, mask=None, bias=None, scale=None, score=None
             for t in range(length):
                 for s in range(source):
                     q, k = query[b, t, n] * scale, key[b, s, n]
-                    logit = float(q @ k) if score is None else score(q, k, t, s)
+                    # NumPy 2 would take a Python float and a float32 to a float32.
+                    logit = np.float64(q @ k if score is None else score(q, k, t, s))
                     if bias is not None:
                         logit += bias[b, n, t, s]
                     logits[b, n, t, s] = logit if rescale is None else rescale(logit, t, s)
