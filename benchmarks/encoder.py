@@ -4,9 +4,10 @@
     python -m benchmarks.encoder --precision bfloat16 --pairs 7
 
 Rectangles are 8 rows of 128 tokens without padding. A training step is loss, gradient, clipping and AdamW: ours with
-`training.adamw`, KerasHub's with `keras.optimizers.AdamW` and the same settings. Neither is compiled by XLA, which makes
-both slower on a CPU. For the real mix both sides get the same reviews: ours in `Batches` by length, KerasHub's as its
-preprocessor makes them, by default padded to 512 tokens. Outputs are checked to be equal before anything is timed.
+`training.adamw`, KerasHub's with `keras.optimizers.AdamW` and the same settings. Neither is compiled by XLA, which
+makes both slower on a CPU. For the real mix both sides get the same reviews: ours in `Batches` by length, KerasHub's
+as its preprocessor makes them, by default padded to 512 tokens. Outputs are checked to be equal before anything is
+timed.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -72,7 +73,7 @@ def _compared(teacher: Path, student: Path, pairs: int, count: int, note: str) -
     with SavedModel(teacher) as big, SavedModel(student) as small:
         for size, what in ((1, "one text at a time"), (32, "batches of 32")):
             requests = [{"text": texts[start : start + size]} for start in range(0, len(texts), size)]
-            times = in_turn(lambda: _ask(small, requests), lambda: _ask(big, requests), pairs, warmups=1)
+            times = in_turn(partial(_ask, small, requests), partial(_ask, big, requests), pairs, warmups=1)
             results.append(Result.of_pairs(f"{what}, {len(texts)} texts", times, "student", "teacher", at_least=9.4))
     return results
 

@@ -121,8 +121,8 @@ class EvaluationConfig:
     """The bounds that a student must reach to be pushed, and what it is evaluated by.
 
     Attributes:
-        teacher_fraction: The least fraction of the teacher's accuracy; the default is what the recipe keeps on the movie
-            reviews, less the error of a thousand test rows.
+        teacher_fraction: The least fraction of the teacher's accuracy; the default is what the recipe keeps on the
+            movie reviews, less the error of a thousand test rows.
         predecessor_tolerance: How much accuracy, in absolute terms, it may lose against the latest blessed model.
         least_accuracy: The least accuracy of all, such as that of always guessing the largest class; None for none.
         length_edges: words; the slices by length end at these, such as "1-10 words" and "11-20 words". None takes the
@@ -153,7 +153,7 @@ class ServingConfig:
     warmup_texts: int = 64
     gate_texts: int = 100
     tolerance: float = 1e-4
-    latency_seconds: float = 1.0
+    latency_seconds: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

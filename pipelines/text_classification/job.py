@@ -45,7 +45,7 @@ _REVIEW_SENTENCES = (
     "The plot is thin, but the actors carry it further than anyone could have hoped for.",
     "I wanted to like it; it would not let me.",
 )
-_TIMED_TEXTS = 256
+_TIMED_TEXTS = 128
 
 
 @dataclasses.dataclass(frozen=True)

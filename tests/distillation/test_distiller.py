@@ -253,7 +253,7 @@ def test_a_distilled_student_agrees_with_its_teacher_more_than_one_trained_on_la
         random.seed(0)
         student = student_of(dropout=0.0, attention_dropout=0.0)
         distiller = Distiller(student, teacher, losses, hard_label_weight=weight)
-        fit(distiller, batches, None, FitConfig(epochs=10, learning_rate=1e-2), tmp_path / name, verbose=0)
+        fit(distiller, batches, None, FitConfig(epochs=10, learning_rate=1e-2), tmp_path / f"from {name}", verbose=0)
         agreement[name] = np.mean(held_out.outputs_of(student)["logits"].argmax(axis=-1) == wanted)
     assert agreement["teacher"] > agreement["labels"] + 0.05, agreement
 
