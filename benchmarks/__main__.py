@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 
 from benchmarks.results import from_json, show
 
+ROOT = Path(__file__).resolve().parents[1]
 # name -> what it compares
 BENCHMARKS = {
     "imports": "the cost of `import tfmodels` over `import keras`",
@@ -84,7 +86,7 @@ def main(names, only_list, quick, as_json, check):
 def _run(name: str, quick: bool) -> str | None:
     """The JSON that a benchmark printed; None if it failed, and its own words are on the screen."""
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *(["--quick"] if quick else [])]
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
     if process.returncode:
         click.echo(f"benchmark {name} failed", err=True)
         return None

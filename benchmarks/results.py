@@ -115,36 +115,35 @@ def show(results: Sequence[Result], memory: float | None = None, title: str | No
         memory: The peak memory in GiB; by default this process's.
         title: Stands above the table.
     """
-    console = Console(soft_wrap=False, highlight=False)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    paired = any(result.low is not None for result in results)
-    table.add_column("what")
-    table.add_column("value", justify="right")
-    if paired:
-        table.add_column("lowest - highest", justify="right")
-        table.add_column("processor", justify="right")
-    table.add_column("target", justify="right")
+    console = Console(highlight=False)
+    if title:
+        console.print(title)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    if any(result.first for result in results):
-        table.add_column("best times")
+    table.add_column("", justify="right")
+    paired = any(result.low is not None for result in results)
+    if paired:
+        table.add_column("lowest", justify="right")
+        table.add_column("highest", justify="right")
+        table.add_column("processor", justify="right")
+    table.add_column("target", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for result in results:
-        cells = [result.what, _number(result.value, result.unit)]
-        if paired:
-            cells.append("" if result.low is None else f"{_number(result.low)} - {_number(result.high)}")
-            cells.append(_number(result.processor) if result.processor is not None else "")
-        cells += [_target(result), {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[result.reached]]
-        if result.first:
-            cells.append(f"{result.first}, {result.second}" if result.second else result.first)
-        table.add_row(*cells)
+        pair = [_number(value) for value in (result.low, result.high, result.processor)] if paired else []
+        reached = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[result.reached]
+        table.add_row(result.what, _number(result.value, result.unit) or "-", *pair, _target(result), reached)
     console.print(table)
+    for result in results:
+        if result.first:
+            console.print(f"{result.what}: {result.first}, {result.second}", style="dim", soft_wrap=True)
     for note in dict.fromkeys(result.note for result in results if result.note):
-        console.print(note, style="dim")
+        console.print(note, soft_wrap=True)
     console.print(f"peak memory {peak_memory() if memory is None else memory:.1f} GiB", style="dim")
 
 
 def _number(value: float | None, unit: str = "") -> str:
     if value is None:
-        return "-"
+        return ""
     text = f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"
     return f"{text} {unit}".rstrip()
 

@@ -62,22 +62,24 @@ class MultiHeadAttention(Layer):
         if self.positions is not None:
             bias = self.positions.bias(ops.shape(query)[1], ops.shape(value)[1])
             hooks = {"bias": bias, "score": self.positions.score, "rescale": self.positions.rescale}
+        queries = ops.reshape(query, (-1, query.shape[-1]))  # [rows, D]
+        values = queries if value is query else ops.reshape(value, (-1, value.shape[-1]))
         attended = attend(
-            self._split(self.query(query)),
-            self._split(self.key(value)),
-            self._split(self.value(value)),
+            self._split(self.query(queries), query),
+            self._split(self.key(values), value),
+            self._split(self.value(values), value),
             mask=attention_mask,
             dropout=(lambda weights: self.drop(weights, training=training)) if self.dropout else None,
             return_scores=return_scores,
             **hooks,
         )
         attended, scores = attended if return_scores else (attended, None)
-        batch, length = ops.shape(query)[:2]
-        output = self.output_projection(ops.reshape(attended, (batch, length, self.hidden_dim)))  # [B, T, D]
+        output = self.output_projection(ops.reshape(attended, (-1, self.hidden_dim)))  # [rows, D]
+        output = ops.reshape(output, (*ops.shape(query)[:2], self.hidden_dim))  # [B, T, D]
         return (output, scores) if return_scores else output
 
-    def _split(self, projected):
-        batch, length = ops.shape(projected)[:2]
+    def _split(self, projected, source):
+        batch, length = ops.shape(source)[:2]
         return ops.reshape(
             projected, (batch, length, self.num_heads, self.hidden_dim // self.num_heads)
         )  # [B, T, N, H]

@@ -3,6 +3,7 @@
 import keras
 
 from tfmodels.layers.base import Layer
+from tfmodels.layers.normalization import LayerNorm
 
 
 class TransformerBlock(Layer):
@@ -34,9 +35,8 @@ class TransformerBlock(Layer):
         self.dropout = dropout
         self.norm_first = norm_first
         self.layer_norm_epsilon = layer_norm_epsilon
-        norm = {"epsilon": layer_norm_epsilon, "dtype": self.dtype_policy}
-        self.attention_norm = keras.layers.LayerNormalization(**norm, name="attention_norm")
-        self.feed_forward_norm = keras.layers.LayerNormalization(**norm, name="feed_forward_norm")
+        self.attention_norm = LayerNorm(layer_norm_epsilon, dtype=self.dtype_policy, name="attention_norm")
+        self.feed_forward_norm = LayerNorm(layer_norm_epsilon, dtype=self.dtype_policy, name="feed_forward_norm")
         self.attention_drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="attention_drop")
         self.feed_forward_drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="feed_forward_drop")
 

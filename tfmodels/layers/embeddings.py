@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tfmodels.layers.base import Layer, truncated_normal
+from tfmodels.layers.normalization import LayerNorm
 from tfmodels.layers.projection import Projection
 
 
@@ -49,7 +50,7 @@ class TextEmbedding(Layer):
         self.num_segments = num_segments
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
+        self.norm = LayerNorm(layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
         is_factorised = self.embedding_dim != hidden_dim
         self.widen = Projection(hidden_dim, dtype=self.dtype_policy, name="widen") if is_factorised else None

@@ -1,5 +1,7 @@
 """The position-wise feed-forward network (arXiv:1706.03762, equation 2)."""
 
+from keras import ops
+
 from tfmodels.layers.base import Layer
 from tfmodels.layers.projection import Projection
 
@@ -33,7 +35,8 @@ class FeedForward(Layer):
         self.built = True
 
     def call(self, inputs):
-        return self.output_projection(self.intermediate(inputs))
+        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))  # [rows, D]
+        return ops.reshape(self.output_projection(self.intermediate(rows)), ops.shape(inputs))  # [..., D]
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tfmodels.layers.base import Layer
+from tfmodels.layers.normalization import LayerNorm
 from tfmodels.layers.projection import Projection
 from tfmodels.models.backbone import token_inputs
 
@@ -193,7 +194,7 @@ class _MaskedLMHead(Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         width = embeddings.embedding_dim
         self.transform = Projection(width, activation, dtype=self.dtype_policy, name="transform")
-        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
+        self.norm = LayerNorm(layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, features_shape):
         shape = features_shape["sequence_output"]
