@@ -11,6 +11,8 @@ LIBRARY = [
     "keras-nlp>=0.25",
     "numpy",
     "safetensors>=0.4",
+    # Trains unigram vocabularies; TensorFlow Text runs them.
+    "sentencepiece>=0.2",
     "tensorboard",
     "tensorflow>=2.16.2",
     "tensorflow-text>=2.16",

@@ -8,8 +8,23 @@ from pathlib import Path
 
 import click
 
+from pipelines.pretraining.corpus import FORMATS as CORPUS_FORMATS
+from pipelines.pretraining.corpus import CorpusConfig
 from pipelines.text_classification.tables import FORMATS, TableConfig
 from tfmodels.errors import UserError
+from tfmodels.models.config import nearest
+
+# The names of `pipelines.pretraining.recipes`, which a test compares: importing it takes TensorFlow.
+OBJECTIVES = (
+    "albert",
+    "bert",
+    "electra",
+    "electra_adversarial",
+    "roberta",
+    "spanbert",
+    "whole_word",
+    "xlnet",
+)
 
 
 @click.group("run")
@@ -36,8 +51,10 @@ def run_command():
 @click.option("--name", help="The model's name in requests.  [default: the table's name]")
 @click.option(
     "--teacher",
+    "--model",
+    "teacher",
     metavar="SOURCE",
-    help="minilm, a folder in Hugging Face's layout (config.json, model.safetensors, vocab.txt), or a preset.",
+    help="minilm, a folder in Hugging Face's layout (OUTPUT/encoder of a pre-training run is one), or a preset.",
 )
 @click.option("--student", metavar="PRESET", help="A preset of `tfmodels list` instead of the recipe's small model.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the data for the teacher.")
@@ -98,34 +115,112 @@ def text_classification_command(
         student_epochs=student_epochs,
         name=_checked_name(name) or ("reviews" if data is None else _model_name(data)),
     )
-    try:
-        pushed = run_job(job)
-    except KeyboardInterrupt:
-        click.echo("stopped: the same command goes on from what is finished.", err=True)
-        sys.exit(130)
-    sys.exit(0 if pushed else 1)
+    _exit_with(lambda: run_job(job))
+
+
+@run_command.command("pretraining")
+@click.option(
+    "--corpus",
+    "files",
+    multiple=True,
+    metavar="FILES",
+    help="A text file, a folder or a pattern; may be given many times. Without it, the run is on English essays.",
+)
+@click.option(
+    "--format",
+    "corpus_format",
+    type=click.Choice(CORPUS_FORMATS),
+    help="What a document is: the text between empty lines, a line, or an object of JSON Lines.  [default: by name]",
+)
+@click.option("--field", default="text", show_default=True, help="The field of the text in JSON Lines.")
+@click.option("--validation", default=0.05, show_default=True, help="The fraction of documents that is held out.")
+@click.option("--objective", default="bert", show_default=True, help=f"What to learn: {', '.join(OBJECTIVES)}.")
+@click.option("--model", "preset", metavar="PRESET", help="A preset of `tfmodels list`.  [default: the objective's]")
+@click.option(
+    "--output",
+    default="output/pretraining",
+    show_default=True,
+    metavar="DIR",
+    help="The folder for everything that is made. The same command again goes on from what is finished there.",
+)
+@click.option("--name", help="The model's name in requests.  [default: encoder]")
+@click.option("--vocabulary-size", type=click.IntRange(64), help="Pieces to learn.  [default: 8192]")
+@click.option("--vocabulary", metavar="DIR", help="A folder with a tokeniser to take instead.")
+@click.option("--sequence-length", type=click.IntRange(8), help="Tokens of a row.  [default: 128]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the rows.  [default: 4]")
+@click.option("--batch-size", type=click.IntRange(1), help="Rows.  [default: 32]")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The peak.  [default: 5e-4]")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="What is computed in.")
+@click.option("--config", metavar="FILE", help="JSON with any fields of PretrainingConfig (pipelines/…/configs.py).")
+@click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")
+@click.option("--no-cache", is_flag=True, help="Run every component again.")
+def pretraining_command(files, corpus_format, field, validation, output, name, config, **options):
+    """Pre-train an encoder on raw documents, judge it on held-out ones, prove it and push it.
+
+    Documents become rows in the objective's format, under a vocabulary that is learnt from them. The encoder is pushed
+    when it predicts held-out tokens better than a unigram model and answers through TensorFlow Serving's own loader;
+    OUTPUT/encoder is then what fine-tuning starts from. Exits with 0 then, with 1 if nothing was pushed, and with 2 for
+    a mistake of yours.
+
+    \b
+    Examples:
+      tfmodels run pretraining
+      tfmodels run pretraining --corpus 'essays/*.txt.gz' --objective electra --model electra_small --output runs/e
+      tfmodels run text_classification --data reviews.csv --model runs/e/encoder
+    """  # noqa: D301 - \b is what click reads
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from pipelines.pretraining.job import JobConfig, run_job
+
+    if options["objective"] not in OBJECTIVES:
+        raise UserError(f"there is no objective {options['objective']!r}: {nearest(options['objective'], OBJECTIVES)}")
+    settings = _read_config(config) if config else {}
+    settings.setdefault("objective", options["objective"])
+    _put(settings, "encoder", preset=options["preset"])
+    _put(settings, "vocabulary", size=options["vocabulary_size"], folder=options["vocabulary"])
+    _put(settings, "rows", sequence_length=options["sequence_length"])
+    fit = {key: options[key] for key in ("epochs", "batch_size", "learning_rate", "precision")}
+    _put(settings, "fit", **fit)
+    _put_runner(settings, options)
+    corpus = CorpusConfig(files, corpus_format, field, validation) if files else None
+    job = JobConfig(str(Path(output).resolve()), corpus, settings, _checked_name(name) or "encoder")
+    _exit_with(lambda: run_job(job))
 
 
 def _settings(config: str | None, options: dict) -> dict:
     """The fields of `PipelineConfig` that a file and options give, the options going first."""
     settings = _read_config(config) if config else {}
-
-    def put(section, **values):
-        given = {key: value for key, value in values.items() if value is not None}
-        if given:
-            settings[section] = {**settings.get(section, {}), **given}
-
-    put("teacher", source=options["teacher"])
-    put("text", sequence_length=options["sequence_length"])
-    put("evaluation", teacher_fraction=options["teacher_fraction"])
+    _put(settings, "teacher", source=options["teacher"])
+    _put(settings, "text", sequence_length=options["sequence_length"])
+    _put(settings, "evaluation", teacher_fraction=options["teacher_fraction"])
     if options["student"]:
         # The recipe's changes are to another preset.
-        put("student", preset=options["student"], overrides={})
+        _put(settings, "student", preset=options["student"], overrides={})
+    _put_runner(settings, options)
+    return settings
+
+
+def _put(settings: dict, section: str, **values) -> None:
+    """Sets the fields of a section that have a value."""
+    given = {key: value for key, value in values.items() if value is not None}
+    if given:
+        settings[section] = {**settings.get(section, {}), **given}
+
+
+def _put_runner(settings: dict, options: dict) -> None:
     if options["beam_args"]:
         settings["beam_args"] = list(options["beam_args"])
     if options["no_cache"]:
         settings["enable_cache"] = False
-    return settings
+
+
+def _exit_with(run) -> None:
+    """Ends the process: 0 if a model was pushed, 1 if not, 130 if the user stopped it."""
+    try:
+        pushed = run()
+    except KeyboardInterrupt:
+        click.echo("stopped: the same command goes on from what is finished.", err=True)
+        sys.exit(130)
+    sys.exit(0 if pushed else 1)
 
 
 def _read_config(path: str) -> dict:

@@ -1,13 +1,15 @@
-"""What the user sees of a long run: a line a component. Everything else goes into a log file."""
+"""How a job runs in its folder, alone, and what the user sees of it: a line a component. All else goes into a log."""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +17,73 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.markup import escape
 
+from tfmodels.errors import UserError
+
 _STARTED = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
 _CACHED = re.compile(r"A cached execution \d+ is used\.")
+
+
+def run_alone(output: Path, run: Callable[[Console], bool]) -> bool:
+    """Runs a job in its folder, with its noise in `output/logs/pipeline.log`.
+
+    Args:
+        output: The folder for everything that is made.
+        run: The job, on the user's console; returns whether a model was pushed.
+
+    Returns:
+        What `run` returned; False where it failed by a bug, which has been printed.
+
+    Raises:
+        UserError: The table or a setting has a mistake, or another run uses the folder.
+    """
+    log = output / "logs" / "pipeline.log"
+    with _only_run(output), quiet(log) as console:
+        try:
+            return run(console)
+        except Exception as error:
+            traceback.print_exc()
+            mistake = _user_error(error)
+            console.print(f"[dim]The log is {escape(str(log))}.[/]")
+            if mistake is not None:
+                raise mistake from error
+            cause = str(error).strip().splitlines() or ["no message"]
+            console.print(f"[red]{type(error).__name__}:[/] {escape(cause[-1])}")
+            return False
+
+
+def run_locally(console: Console, pipeline) -> ComponentLines:
+    """Runs a TFX pipeline on this machine, with a line a component; returns what the lines said."""
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    with ComponentLines(console) as lines:
+        try:
+            LocalDagRunner().run(pipeline)
+        except Exception:
+            console.print(f"  [red]✗[/] {lines.current}")
+            raise
+    return lines
+
+
+@contextmanager
+def _only_run(output: Path):
+    """Refuses a second run in the same folder; a killed one is in nobody's way."""
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another run uses {output}: wait for it, or give another --output.") from error
+        yield
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The user's mistake behind an error that TFX or Beam may have wrapped."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

@@ -15,7 +15,18 @@ _HOMES = {
     "to_hf": "tfmodels.interop",
     "UserError": "tfmodels.errors",
 }
-_ROOMS = ("datasets", "distillation", "interop", "layers", "metrics", "models", "ops", "text", "training")
+_ROOMS = (
+    "datasets",
+    "distillation",
+    "interop",
+    "layers",
+    "metrics",
+    "models",
+    "objectives",
+    "ops",
+    "text",
+    "training",
+)
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -7,7 +7,16 @@ from tfmodels.errors import UserError
 from tfmodels.models.config import Preset, nearest
 
 # A family's module offers BACKBONE, the class, and PRESETS, by name. A new family adds a line.
-_FAMILIES = ("tfmodels.models.bert",)
+_FAMILIES = (
+    "tfmodels.models.albert",
+    "tfmodels.models.bert",
+    "tfmodels.models.electra",
+    "tfmodels.models.ernie",
+    "tfmodels.models.nezha",
+    "tfmodels.models.roberta",
+    "tfmodels.models.transformer_xl",
+    "tfmodels.models.xlnet",
+)
 
 
 def _presets() -> dict[str, tuple[type, Preset]]:

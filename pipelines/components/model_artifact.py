@@ -2,6 +2,7 @@
 
 MODEL/Format-Serving/     the export
 MODEL/Keras/              model.keras and the preprocessor's files: what a student's Trainer and the gate load
+MODEL/Encoder/            of a pre-trained model: the encoder in Hugging Face's layout, with its tokeniser
 MODEL_RUN/                history.json, predictions.npz and whatever else a report reads
 """
 
@@ -14,12 +15,22 @@ import keras
 from pipelines.components.files import local_copy, local_output
 
 KERAS_FOLDER = "Keras"
+ENCODER_FOLDER = "Encoder"
 _MODEL_FILE = "model.keras"
 
 
 def keras_uri(serving_model: str) -> str:
     """The folder with the Keras model that belongs to an export, given its Format-Serving folder."""
-    return f"{str(serving_model).rstrip('/').rpartition('/')[0]}/{KERAS_FOLDER}"
+    return _beside(serving_model, KERAS_FOLDER)
+
+
+def encoder_uri(serving_model: str) -> str:
+    """The folder with the encoder that belongs to an export, given its Format-Serving folder."""
+    return _beside(serving_model, ENCODER_FOLDER)
+
+
+def _beside(serving_model: str, folder: str) -> str:
+    return f"{str(serving_model).rstrip('/').rpartition('/')[0]}/{folder}"
 
 
 def save_keras(model: keras.Model, preprocessor, uri: str) -> None:

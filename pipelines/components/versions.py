@@ -56,6 +56,24 @@ def push_version(model: str | os.PathLike, base: str | os.PathLike) -> Path:
     return version
 
 
+def pushed_version(model, serving: str | os.PathLike) -> dict | None:
+    """The version that a Pusher pushed, and where it is.
+
+    Args:
+        model: The Pusher's output, a `metadata.Output`.
+        serving: The folder of versions; one that somebody has removed since is pushed again from TFX's copy.
+
+    Returns:
+        {"version": int, "path": str}; None if the model was refused.
+    """
+    if model.properties.get("pushed") != 1:
+        return None
+    version = Path(model.properties["pushed_destination"])
+    if not version.exists():
+        version = push_version(model.uri, serving)
+    return {"version": int(version.name), "path": str(version)}
+
+
 def versions(base: str | os.PathLike) -> list[Path]:
     """The folders of the versions under `base`, oldest first."""
     base = Path(base)

@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from pipelines.text_classification.configs import PipelineConfig, from_json
+from pipelines.components.configuration import from_json
+from pipelines.text_classification.configs import PipelineConfig
 from tfmodels.errors import UserError
 
 CONFIG, IMAGE, COMPILED = "TFMODELS_PIPELINE_CONFIG", "TFMODELS_PIPELINE_IMAGE", "TFMODELS_PIPELINE_FILE"

@@ -7,12 +7,9 @@ can take it from a file or a flag, and so that TFX's cache sees every change.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import field
-from typing import get_type_hints
 
 from tfmodels.errors import UserError
-from tfmodels.models.config import nearest
 from tfmodels.training import FitConfig
 
 _TEACHER_FIT = FitConfig(epochs=1, batch_size=32, learning_rate=5e-5)
@@ -64,6 +61,7 @@ class StageConfig:
         hard_label_weight: The factor of the cross-entropy with the labels.
         soft_labels: The factor of the divergence from the teacher's distribution.
         temperature: Softens both distributions.
+        logits: The factor of the squared difference of the logits.
         embeddings: The factor of the squared difference of the embeddings.
         hidden_states: The factor of the squared difference of the hidden states.
         attention_scores: The factor of the squared difference of the attention scores.
@@ -78,6 +76,7 @@ class StageConfig:
     hard_label_weight: float = 0.0
     soft_labels: float = 1.0
     temperature: float = 1.0
+    logits: float = 0.0
     embeddings: float = 0.0
     hidden_states: float = 0.0
     attention_scores: float = 0.0
@@ -113,7 +112,9 @@ class StudentConfig:
     pooling: str = "mean"
     dropout: float = 0.1
     embed_like_teacher: bool = True
-    stages: tuple[StageConfig, ...] = (StageConfig(hidden_states=1.0, layer_map={"-1": -1}, spans_per_text=4),)
+    stages: tuple[StageConfig, ...] = (
+        StageConfig(soft_labels=0.0, logits=1.0, hidden_states=1.0, layer_map={"-1": -1}, spans_per_text=4),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,46 +204,6 @@ class PipelineConfig:
     serving: ServingConfig = ServingConfig()
     beam_args: tuple[str, ...] = ()
     enable_cache: bool = True
-
-
-def to_json(config) -> str:
-    """Any configuration of this module as JSON."""
-    return json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
-
-
-def from_json(cls, text: str):
-    """The configuration of class `cls` that `to_json` wrote, or the part of it that differs from the defaults.
-
-    Raises:
-        UserError: The text is not JSON, a key is unknown (the nearest is named), or one without a default is missing.
-    """
-    try:
-        return from_dict(cls, json.loads(text))
-    except json.JSONDecodeError as error:
-        raise UserError(f"the configuration is not JSON ({error}): mend it.") from error
-
-
-def from_dict(cls, values: dict):
-    """The configuration of class `cls` from plain values, nested ones included; see `from_json`."""
-    types = get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls)}
-    for name in values:
-        if name not in fields:
-            raise UserError(f"{cls.__name__} has no field {name!r}: {nearest(name, fields)}")
-    for name, item in fields.items():
-        if name not in values and item.default is item.default_factory is dataclasses.MISSING:
-            raise UserError(f"{cls.__name__} needs a value for {name!r}: give one.")
-    return cls(**{name: _typed(types[name], value) for name, value in values.items()})
-
-
-def _typed(kind, value):
-    """A plain value as its field's type: nested configurations and tuples."""
-    if dataclasses.is_dataclass(kind):
-        return from_dict(kind, value)
-    if isinstance(value, list | tuple):
-        inner = getattr(kind, "__args__", (None,))[0]
-        return tuple(_typed(inner, item) for item in value)
-    return value
 
 
 def layer_pairs(layer_map: dict[str, int], student_layers: int, teacher_layers: int) -> dict[int, int]:

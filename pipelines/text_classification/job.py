@@ -19,19 +19,15 @@ components come from TFX's cache, and a Trainer goes on from its last whole epoc
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import resource
 import time
-import traceback
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
-from pipelines.console import ComponentLines, quiet
+from pipelines.console import run_alone, run_locally
 from pipelines.text_classification.data import TableReport, prepare, preview
 from pipelines.text_classification.screen import describe_table, show_results
 from pipelines.text_classification.tables import TableConfig
@@ -82,19 +78,7 @@ def run_job(job: JobConfig) -> bool:
     table = job.table or movie_reviews_table()
     # Answers in well under a second; TensorFlow and TFX take their time to import.
     preview(table)
-    log = Path(job.output) / "logs" / "pipeline.log"
-    with _only_run(Path(job.output)), quiet(log) as console:
-        try:
-            return _run(job, table, console, started)
-        except Exception as error:
-            traceback.print_exc()
-            mistake = _user_error(error)
-            console.print(f"[dim]The log is {escape(str(log))}.[/]")
-            if mistake is not None:
-                raise mistake from error
-            cause = str(error).strip().splitlines() or ["no message"]
-            console.print(f"[red]{type(error).__name__}:[/] {escape(cause[-1])}")
-            return False
+    return run_alone(Path(job.output), lambda console: _run(job, table, console, started))
 
 
 def movie_reviews_table() -> TableConfig:
@@ -116,6 +100,7 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
+    from pipelines.components.configuration import from_dict
     from pipelines.text_classification import configs, sources
     from pipelines.text_classification.trainer import build_student
 
@@ -129,12 +114,14 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
         metadata=str(output / "metadata.sqlite"),
     )
     settings = {**job.settings, "paths": dataclasses.asdict(paths), "labels": report.classes, "pairs": report.pairs}
-    config = configs.from_dict(configs.PipelineConfig, settings)
+    config = from_dict(configs.PipelineConfig, settings)
     config = _with_epochs(config, job.epochs, job.student_epochs)
 
-    # A student needs no more positions than texts have tokens.
     length = config.text.sequence_length
-    overrides = {"max_sequence_length": length, **config.student.overrides}
+    preprocessor = sources.make_preprocessor(config.text, config.teacher, report.pairs)
+    # A student needs no more positions than texts have tokens, and reads its teacher's vocabulary.
+    sizes = {"max_sequence_length": length, "vocabulary_size": preprocessor.tokenizer.vocabulary_size()}
+    overrides = {**sizes, **config.student.overrides}
     config = dataclasses.replace(config, student=dataclasses.replace(config.student, overrides=overrides))
     if config.evaluation.length_edges is None:
         edges = sorted({int(edge) for edge in report.words["quartiles"]} - {report.words["max"]})
@@ -149,7 +136,6 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
             f"the student takes at most {student.max_sequence_length} tokens, fewer than sequence_length {length}: "
             "raise its max_sequence_length."
         )
-    preprocessor = sources.make_preprocessor(config.text, config.teacher, report.pairs)
     saved = sources.save_preprocessor(preprocessor, output / "preprocessor")
     return dataclasses.replace(config, paths=dataclasses.replace(paths, preprocessor=str(saved)))
 
@@ -171,12 +157,10 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
     output = Path(job.output)
     with console.status("importing TensorFlow and TFX"):
         begun = time.monotonic()
-        from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-
         import pipelines.text_classification.trainer  # noqa: F401 (the Trainers would only import it later)
+        from pipelines.components.configuration import to_json
         from pipelines.components.metadata import latest_run
         from pipelines.reports import write_report
-        from pipelines.text_classification.configs import to_json
         from pipelines.text_classification.pipeline import create_pipeline
         from pipelines.text_classification.report import run_results
 
@@ -187,12 +171,7 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
     config = pipeline_config(job, data, report)
     with atomic_file(output / "pipeline.json") as partial:
         partial.write_text(to_json(config) + "\n", encoding="utf-8")
-    with ComponentLines(console) as lines:
-        try:
-            LocalDagRunner().run(create_pipeline(config))
-        except Exception:
-            console.print(f"  [red]✗[/] {lines.current}")
-            raise
+    lines = run_locally(console, create_pipeline(config))
     outputs = latest_run(config.paths.metadata, config.name)
     with console.status("serving and timing the models"):
         results = _results(job, config, report, outputs)
@@ -231,12 +210,13 @@ def _write_serving_config(job: JobConfig, output: Path) -> None:
 def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict:
     """Everything that the run found, as plain values."""
     from pipelines.components.evaluation import read_metrics, refusals
+    from pipelines.components.versions import pushed_version
     from pipelines.text_classification.proof import ProofJob, prove
 
     evaluation = outputs["Evaluator.teacher"]["evaluation"].uri
     exports = {name: f"{outputs[f'Trainer.{name}']['model'].uri}/Format-Serving" for name in ("teacher", "student")}
     runs = {name: Path(outputs[f"Trainer.{name}"]["model_run"].uri) for name in exports}
-    pushed = _pushed(outputs, config.paths.serving)
+    pushed = pushed_version(outputs["Pusher"]["pushed_model"], config.paths.serving)
     texts = json.loads((runs["student"] / "test_texts.json").read_text(encoding="utf-8"))["texts"]
     texts = [row if report.pairs else row[0] for row in texts[:_TIMED_TEXTS]]
     sentences = list(_REVIEW_SENTENCES) if job.table is None else texts[:4]
@@ -289,20 +269,6 @@ def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict
     }
 
 
-def _pushed(outputs: dict, serving: str) -> dict | None:
-    """The version that was pushed and where it is; None if the student was refused."""
-    from pipelines.components.versions import push_version
-
-    model = outputs["Pusher"]["pushed_model"]
-    if model.properties.get("pushed") != 1:
-        return None
-    version = Path(model.properties["pushed_destination"])
-    if not version.exists():
-        # The push came from the cache but somebody has removed the version since: TFX has kept a copy.
-        version = push_version(model.uri, serving)
-    return {"version": int(version.name), "path": str(version)}
-
-
 def _ratios(teacher: dict, student: dict) -> dict:
     single, batch = "1", max(teacher["latency"], key=int)
     return {
@@ -313,24 +279,3 @@ def _ratios(teacher: dict, student: dict) -> dict:
         "latency": teacher["latency"][single]["median_ms"] / student["latency"][single]["median_ms"],
         "throughput": student["latency"][batch]["rows_per_second"] / teacher["latency"][batch]["rows_per_second"],
     }
-
-
-@contextmanager
-def _only_run(output: Path):
-    """Refuses a second run in the same folder; a killed one is in nobody's way."""
-    output.mkdir(parents=True, exist_ok=True)
-    with open(output / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another run uses {output}: wait for it, or give another --output.") from error
-        yield
-
-
-def _user_error(error: BaseException) -> UserError | None:
-    """The user's mistake behind an error that TFX or Beam may have wrapped."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None

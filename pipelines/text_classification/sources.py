@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from pipelines.text_classification.configs import StudentConfig, TeacherConfig, 
 from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory
+from tfmodels.interop import hf_config
 from tfmodels.registry import describe_model, list_models
-from tfmodels.text import TextPreprocessor, WordPieceTokenizer
+from tfmodels.text import BERT_FORMAT, TextPreprocessor, WordPieceTokenizer, load_hf_tokenizer
 
 
 def hf_folder(source: str) -> Path | None:
@@ -47,28 +47,31 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, student_layers
     folder = hf_folder(teacher.source)
     if folder is None:
         config = describe_model(teacher.source)[1].config.replace(**teacher.overrides)
-        layers, longest = config.num_layers, config.max_sequence_length
     else:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        layers, longest = values["num_hidden_layers"], values["max_position_embeddings"]
+        config = hf_config(folder)
+    # Relative positions know no longest text.
+    longest = getattr(config, "max_sequence_length", sequence_length)
     if sequence_length > longest:
         raise UserError(f"the teacher takes at most {longest} tokens: give --sequence-length {longest} or less.")
     if not student.stages:
         raise UserError("the student has no stages: give at least one.")
     for stage in student.stages:
-        layer_pairs(stage.layer_map, student_layers, layers)
+        layer_pairs(stage.layer_map, student_layers, config.num_layers)
 
 
 def make_preprocessor(text: TextConfig, teacher: TeacherConfig, pairs: bool) -> TextPreprocessor:
-    """The preprocessor with the vocabulary that the teacher was pretrained with."""
+    """The preprocessor with the vocabulary that the teacher was pretrained with, in its family's format."""
     folder = hf_folder(teacher.source) or datasets.minilm()
-    lowercase = text.lowercase
-    if lowercase is None:
-        settings = folder / "tokenizer_config.json"
-        values = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-        lowercase = values.get("do_lower_case", True)
-    tokenizer = WordPieceTokenizer(teacher.vocabulary or folder / "vocab.txt", lowercase=lowercase)
-    return TextPreprocessor(tokenizer, text.sequence_length, pair=pairs)
+    if teacher.vocabulary is not None:
+        tokenizer, form = WordPieceTokenizer(teacher.vocabulary), BERT_FORMAT
+    elif (folder / "preprocessor.json").exists():
+        saved = TextPreprocessor.load(folder)
+        tokenizer, form = saved.tokenizer, saved.format
+    else:
+        tokenizer, form = load_hf_tokenizer(folder)
+    if text.lowercase is not None and isinstance(tokenizer, WordPieceTokenizer):
+        tokenizer = WordPieceTokenizer(tokenizer.get_vocabulary(), lowercase=text.lowercase)
+    return TextPreprocessor(tokenizer, text.sequence_length, pair=pairs, format=form)
 
 
 def save_preprocessor(preprocessor: TextPreprocessor, root: Path) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import tempfile
 import time
 from contextlib import nullcontext
@@ -24,6 +23,8 @@ import tensorflow_transform as tft
 from tfx.utils import io_utils
 
 import tfmodels
+from pipelines.components.configuration import from_dict
+from pipelines.components.epoch_lines import EpochLines, progress
 from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.model_artifact import keras_uri, load_keras, save_keras
 from pipelines.text_classification.configs import (
@@ -31,7 +32,6 @@ from pipelines.text_classification.configs import (
     StageConfig,
     StudentConfig,
     TeacherConfig,
-    from_dict,
     layer_pairs,
 )
 from pipelines.text_classification.data import SPLITS
@@ -42,6 +42,7 @@ from tfmodels.distillation import (
     Distiller,
     Embeddings,
     HiddenStates,
+    LogitRegression,
     SoftLabels,
     embed_like_teacher,
     random_spans,
@@ -58,9 +59,6 @@ from tfmodels.training.tensorboard import (
     sentence_vectors,
     write_projector,
 )
-
-# The job shows these lines to the user; elsewhere they are ordinary log lines.
-progress = logging.getLogger("tfmodels.progress")
 
 _POOLINGS = {"mean": MeanPooling, "first": FirstTokenPooling, "pooler": lambda: None}
 
@@ -87,7 +85,7 @@ def run_teacher(fn_args) -> None:
         directory,
         loss={"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
         metrics={"logits": [keras.metrics.SparseCategoricalAccuracy("accuracy")]},
-        callbacks=[_Progress("teacher", config.fit), *task.pictures(directory, model, config)],
+        callbacks=[EpochLines("teacher", config.fit), *task.pictures(directory, model, config)],
         verbose=0,
     )
     task.save(
@@ -125,7 +123,7 @@ def run_student(fn_args) -> None:
         # What a stage gives depends on the stages before it.
         recipe = dataclasses.replace(config, stages=config.stages[:number])
         directory = task.training_directory(f"student-{number}", recipe, train, teacher)
-        callbacks = [_Progress(name, stage.fit), *task.pictures(directory, student, stage)]
+        callbacks = [EpochLines(name, stage.fit), *task.pictures(directory, student, stage)]
         histories[name] = _distil(student, teacher, stage, train, validation, directory, name, callbacks)
     seconds = time.monotonic() - started
     # The vectors of the served model, for TensorBoard's projector, with the last stage's logs.
@@ -165,6 +163,8 @@ def stage_losses(stage: StageConfig, student_layers: int, teacher_layers: int) -
     losses = []
     if stage.soft_labels:
         losses.append(SoftLabels(stage.temperature, stage.soft_labels, name="soft_labels"))
+    if stage.logits:
+        losses.append(LogitRegression(stage.logits, name="logit_regression"))
     if stage.embeddings:
         losses.append(Embeddings(stage.embeddings, name="embeddings"))
     if stage.hidden_states:
@@ -205,32 +205,6 @@ def _in_float32(model, build, precision: str):
     twin = build("float32")
     twin.set_weights(model.get_weights())
     return twin
-
-
-class _Progress(keras.callbacks.Callback):
-    """Tells how far training is: a line for every epoch, and one in passing every few seconds."""
-
-    def __init__(self, name: str, config: FitConfig, every_seconds: float = 2.0):
-        super().__init__()
-        self.name = name
-        self.epochs = config.epochs
-        self.every_seconds = every_seconds
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch, self.started = epoch + 1, time.monotonic()
-        self.told = self.started
-
-    def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
-        if now - self.told >= self.every_seconds:
-            self.told = now
-            place = f"epoch {self.epoch} of {self.epochs}, batch {batch + 1} of {self.params['steps']}"
-            progress.info("%s: %s", self.name, place, extra={"passing": True})
-
-    def on_epoch_end(self, epoch, logs=None):
-        figures = ", ".join(f"{name} {float(logs[name]):.4f}" for name in ("loss", "val_accuracy") if name in logs)
-        seconds = time.monotonic() - self.started
-        progress.info("%s: epoch %d of %d, %s (%.0f s)", self.name, self.epoch, self.epochs, figures, seconds)
 
 
 class _Rows(NamedTuple):
@@ -304,12 +278,16 @@ class _Task:
             token_ids,
             {target: labels},
             config.batch_size,
-            segment_ids=self._segments(token_ids) if self.preprocessor.pair else None,
+            segment_ids=self._segments(token_ids),
             seed=config.seed,
         )
 
-    def _segments(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        padded = self.preprocessor.pad(token_ids)["segment_ids"]
+    def _segments(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor | None:
+        """The segments of the family's format; None where all are 0."""
+        preprocessor = self.preprocessor
+        if not any(segment for _, segment in preprocessor.format.parts(preprocessor.pair)):
+            return None
+        padded = preprocessor.pad(token_ids)["segment_ids"]
         return tf.RaggedTensor.from_tensor(padded, lengths=token_ids.row_lengths())
 
     def training_directory(self, name: str, recipe, train: Batches, teacher: keras.Model | None = None) -> Path:

@@ -5,6 +5,7 @@ import doctest
 import hashlib
 import json
 import re
+import shutil
 
 import pytest
 
@@ -63,6 +64,34 @@ def test_chinese_reviews_are_unique_within_their_class():
     rows = datasets.chinese_reviews()
     assert len(rows) == len(set(rows)) == 17_457
     assert collections.Counter(row.label for row in rows) == {"negative": 9_078, "positive": 8_379}
+
+
+def test_chinese_news_has_its_lines_and_words():
+    lines = datasets.chinese_news()
+    assert len(lines) == 19_484
+    assert sum(map(len, lines)) == 1_121_447
+    assert all(word for words in lines for word in words)
+    assert "中国" in {word for words in lines[:20] for word in words}
+
+
+def test_newsgroups_have_the_counts_of_their_split_by_date():
+    posts = datasets.newsgroups()
+    assert collections.Counter(post.split for post in posts) == {"train": 11_293, "test": 7_528}
+    for split in ("train", "test"):
+        assert len({post.group for post in posts if post.split == split}) == 20
+    assert all("\t" not in post.text for post in posts)
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="a Debian package, which needs apt-get")
+def test_english_prose_is_prose():
+    essays = datasets.english_prose()
+    assert len(essays) == 127
+    assert 11_000_000 < sum(map(len, essays)) < 11_300_000
+    text = "\n\n".join(essays)
+    assert not re.search(r"\*\*|\]\(|^#|<[a-z]+>|&[a-z]+;", text, re.MULTILINE), "signs of Markdown or HTML are left"
+    words = re.findall(r"[A-Za-z]+", text)
+    assert 0.05 < sum(word == "the" for word in words) / len(words) < 0.08
+    assert sum(len(paragraph) > 200 for paragraph in text.split("\n\n")) > 10_000
 
 
 @pytest.mark.parametrize("name, count", [("wordsim353", 353), ("simlex999", 999)])

@@ -175,6 +175,77 @@ def test_processes_that_ask_at_once_download_once(shelf):
     assert len(cached(cache_directory())) == 1
 
 
+def make_deb(folder: Path, members: dict[str, str]) -> Package:
+    """A Debian package: an `ar` archive of a version, a control part and the files."""
+    content = b"!<arch>\n"
+    data = write_tar(folder / "data", {f"./usr/share/{name}": text for name, text in members.items()}).read_bytes()
+    for name, part in (("debian-binary", b"2.0\n"), ("control.tar.gz", b"odd"), ("data.tar.gz", data)):
+        content += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(part):<10}`\n".encode() + part + b"\n" * (len(part) % 2)
+        )
+    (folder / "data").unlink()
+    archive = folder / f"{NAME}_{VERSION}_all.deb"
+    archive.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return Package(NAME, VERSION, "deb", digest, 0.1, "usr/share", ("LICENSE", "essays/*.md"))
+
+
+DEB = {"LICENSE": "free", "essays/one.md": "1", "essays/two.md": "2", "essays/three.txt": "3"}
+
+
+def apt_get(content: bytes | None, stderr: str = ""):
+    """A stand-in for `apt-get download`, which writes the file into the folder that it is called in."""
+
+    def run(command, cwd, **kwargs):
+        assert command[:2] == ["apt-get", "download"] and command[-1] == f"{NAME}={VERSION}"
+        if content is not None:
+            (Path(cwd) / "some.deb").write_bytes(content)
+        return subprocess.CompletedProcess(command, 0 if content is not None else 100, "", stderr)
+
+    return run
+
+
+def test_a_debian_package_is_fetched_by_its_checksum_and_pattern(shelf, monkeypatch):
+    package = make_deb(shelf, DEB)
+    content = (shelf / f"{NAME}_{VERSION}_all.deb").read_bytes()
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", apt_get(content))
+    folder = fetch(package)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {"LICENSE", "essays/one.md", "essays/two.md"}
+    assert (folder / "essays/two.md").read_text() == "2"
+
+
+def test_a_debian_package_is_taken_from_a_folder_where_there_is_no_apt(shelf, monkeypatch):
+    package = make_deb(shelf, DEB)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"there is no apt-get here: .*TFMODELS_DEBS"):
+        fetch(package)
+    monkeypatch.setenv("TFMODELS_DEBS", str(shelf))
+    assert (fetch(package) / "LICENSE").read_text() == "free"
+
+
+def test_a_debian_package_that_is_not_the_pinned_one_leaves_nothing_behind(shelf, monkeypatch):
+    package = make_deb(shelf, DEB)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", apt_get(b"another"))
+    with pytest.raises(UserError, match="is not the pinned one"):
+        fetch(package)
+    monkeypatch.setattr(subprocess, "run", apt_get(None, "E: Version '1.0' was not found"))
+    with pytest.raises(UserError, match=r"could not be downloaded: .*apt-get update.*Version '1.0' was not found"):
+        fetch(package)
+    assert cached(cache_directory()) == []
+
+
+@pytest.mark.parametrize("content", [b"another", b"!<arch>\n", b"!<arch>\n" + b"x" * 60])
+def test_what_is_no_debian_package_is_refused(shelf, monkeypatch, content):
+    package = Package(NAME, VERSION, "deb", hashlib.sha256(content).hexdigest(), 0.1, "usr", ("file",))
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", apt_get(content))
+    with pytest.raises(UserError, match="is no Debian package"):
+        fetch(package)
+
+
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 @pytest.mark.parametrize("name", ["../outside", "/outside", "root/../../outside", "root\\..\\outside", "C:/outside"])
 def test_a_member_that_leaves_the_folder_is_refused(tmp_path, write, name):

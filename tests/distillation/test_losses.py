@@ -9,7 +9,7 @@ from tests.support import to_numpy, token_batch
 from tests.support.gradients import finite_differences, gradients_of
 from tests.support.oracles import softmax
 from tests.support.tensors import assert_close
-from tfmodels.distillation import AttentionScores, Embeddings, HiddenStates, SoftLabels
+from tfmodels.distillation import AttentionScores, Embeddings, HiddenStates, LogitRegression, SoftLabels
 from tfmodels.models import TextClassifier
 
 B, T, D, DT, N, C = 3, 4, 6, 5, 2, 3
@@ -60,6 +60,21 @@ def test_soft_labels_are_the_divergence_of_softened_distributions(temperature):
     check_loss(
         SoftLabels(temperature), oracle, {"logits": 3 * random(B, C, seed=0)}, {"logits": 3 * random(B, C, seed=1)}
     )
+
+
+def test_logit_regression_is_the_squared_difference_of_centred_logits():
+    def oracle(student, teacher):
+        total = 0.0
+        for ours, theirs in zip(student["logits"], teacher["logits"].astype("float64")):
+            total += sum(((ours[c] - sum(ours) / C) - (theirs[c] - sum(theirs) / C)) ** 2 for c in range(C))
+        return total / (B * C)
+
+    check_loss(LogitRegression(), oracle, {"logits": 3 * random(B, C, seed=0)}, {"logits": 3 * random(B, C, seed=1)})
+
+
+def test_logit_regression_does_not_see_what_no_softmax_sees():
+    student, teacher = {"logits": random(B, C, seed=0)}, {"logits": random(B, C, seed=0) + 7}
+    assert float(LogitRegression()(student, teacher, REAL)) == pytest.approx(0, abs=1e-10)
 
 
 def test_soft_labels_of_equal_models_are_zero_and_stay_finite():

@@ -5,6 +5,7 @@ That transformers reads what we write, and we what it writes, is shown in tests/
 
 import json
 import pickle
+import warnings
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +21,7 @@ from tfmodels.models import (
     Backbone,
     BertBackbone,
     MaskedLM,
+    PairedMaskedLM,
     SpanClassifier,
     TextClassifier,
     TextEmbedder,
@@ -32,6 +34,18 @@ KINDS = {
     "token classifier": lambda backbone: TokenClassifier(backbone, 5),
     "span classifier": SpanClassifier,
     "masked language model": MaskedLM,
+    "masked language model with pairs": PairedMaskedLM,
+}
+
+
+FAMILIES = {
+    "BERT": ("bert_tiny", {}),
+    "BERT with relative keys": ("bert_tiny", {"positions": "relative_key"}),
+    "RoBERTa": ("roberta_base", {"padding_id": 3}),
+    "RoBERTa with relative keys": ("roberta_base", {"positions": "relative_key_query"}),
+    "ALBERT": ("albert_base", {"num_groups": 2}),
+    "NEZHA": ("nezha_base", {}),
+    "ERNIE": ("ernie2_base", {"num_tasks": 3, "task_id": 1}),
 }
 
 
@@ -62,13 +76,19 @@ def change_tensors(directory, change):
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
-def test_what_is_saved_is_loaded_again(make, tmp_path):
-    model, batch = with_random_weights(make(tiny(activation="relu", layer_norm_epsilon=1e-5))), token_batch([6, 3])
+@pytest.mark.parametrize("name, overrides", FAMILIES.values(), ids=FAMILIES)
+def test_what_is_saved_is_loaded_again(name, overrides, make, tmp_path):
+    if make is PairedMaskedLM and name == "roberta_base":
+        with pytest.raises(UserError, match="no counterpart of this PairedMaskedLM"):
+            tfmodels.to_hf(make(tiny(name)), tmp_path)
+        return
+    backbone = tiny(name, activation="relu", layer_norm_epsilon=1e-4, **overrides)
+    model, batch = with_random_weights(make(backbone)), token_batch([6, 3])
     assert tfmodels.to_hf(model, tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
     twin = tfmodels.from_hf(tmp_path / "new" / "folder")
     assert type(twin) is type(model)
     config = getattr(twin, "backbone", twin).config
-    assert config == getattr(model, "backbone", model).config
+    assert config == backbone.config and type(config) is type(backbone.config)
     ours, theirs = to_numpy(model(batch)), to_numpy(twin(batch))
     for name, value in ours.items():
         # Token, span and language models have no pooler in transformers; theirs is not saved.
@@ -105,6 +125,18 @@ def test_a_task_is_put_on_a_backbone_with_a_random_head(tmp_path):
         np.testing.assert_array_equal(to_numpy(ours.value), to_numpy(theirs.value))
     embedder = tfmodels.from_hf(tmp_path, task=TextEmbedder, pooling=MeanPooling(), dtype="mixed_bfloat16")
     assert embedder.backbone.dtype_policy.name == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize("name", ["bert_tiny", "roberta_base"])
+def test_a_head_on_another_pooling_stays_random(name, tmp_path):
+    saved = with_random_weights(TextClassifier(tiny(name), 3))
+    tfmodels.to_hf(saved, tmp_path)
+    for settings in ({}, {"task": TextClassifier}):
+        model = tfmodels.from_hf(tmp_path, pooling=MeanPooling(), **settings)
+        assert type(model.head.pooling) is MeanPooling
+        assert not np.array_equal(to_numpy(model.head.logits.kernel.value), to_numpy(saved.head.logits.kernel.value))
+        for ours, theirs in zip(model.backbone.parts["blocks"][0].weights, saved.backbone.parts["blocks"][0].weights):
+            np.testing.assert_array_equal(to_numpy(ours.value), to_numpy(theirs.value))
 
 
 def test_another_head_than_the_saved_one_may_be_asked_for(checkpoint):
@@ -169,15 +201,15 @@ def test_a_broken_configuration_is_told(checkpoint, text, told):
 @pytest.mark.parametrize("model_type", ["t5", None])
 def test_another_family_is_refused(checkpoint, model_type):
     change_config(checkpoint, model_type=model_type)
-    with pytest.raises(UserError, match=f"of type {model_type!r}; supported: bert"):
+    with pytest.raises(UserError, match=f"of type {model_type!r}; supported: .*bert"):
         tfmodels.from_hf(checkpoint)
 
 
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"position_embedding_type": "relative_key"}, "relative_key"),
-        ({"hidden_act": "gelu_new"}, "gelu_new"),
+        ({"position_embedding_type": "rotary"}, "rotary"),
+        ({"hidden_act": "quick_gelu"}, "quick_gelu"),
         ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
         ({"num_attention_heads": 5}, "5"),
     ],
@@ -245,13 +277,20 @@ def test_a_tensor_of_the_wrong_shape_is_named_with_both_shapes(checkpoint):
 
 
 def test_models_without_a_counterpart_are_refused_before_anything_is_written(tmp_path):
-    for model in (
-        TextEmbedder(tiny()),
-        TextClassifier(tiny(), 3, pooling=MeanPooling()),
-        tiny(embedding_dim=5),
-        tiny(num_segments=0),
+    for model, told in (
+        (TextEmbedder(tiny()), "TextEmbedder"),
+        (TextClassifier(tiny(), 3, pooling=MeanPooling()), "TextClassifier"),
+        (TextClassifier(tiny("roberta_base"), 3, pooling=MeanPooling()), "TextClassifier"),
+        (tiny(embedding_dim=5), "embedding_dim"),
+        (tiny(num_segments=0), "num_segments"),
+        (tiny(activation="elu"), "activation 'elu'"),
+        (tiny(positions="relative_key_value"), "relative_key_value"),
+        (tiny(positions="relative_key", max_distance=3), "max_distance"),
+        (tiny("nezha_base", positions="absolute"), "sinusoid_key_value"),
+        (tiny("albert_base", sharing="attention"), "sharing='attention'"),
+        (tiny("albert_base", positions="relative_key"), "relative_key"),
     ):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match=told):
             tfmodels.to_hf(model, tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
@@ -262,3 +301,167 @@ def test_the_heads_dropout_is_the_checkpoints(checkpoint):
     change_config(checkpoint, classifier_dropout=None)
     assert tfmodels.from_hf(checkpoint).settings["dropout"] == 0.2
     assert tfmodels.from_hf(checkpoint, dropout=0.5).settings["dropout"] == 0.5
+
+
+def split(directory, shards=3):
+    """Rewrites model.safetensors as transformers does with a max_shard_size; returns the index's contents."""
+    tensors = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": sum(value.nbytes for value in tensors.values())}, "weight_map": {}}
+    for number in range(shards):
+        file = f"model-{number + 1:05}-of-{shards:05}.safetensors"
+        part = {name: tensors[name] for name in sorted(tensors)[number::shards]}
+        save_file(part, directory / file, metadata={"format": "pt"})
+        index["weight_map"] |= dict.fromkeys(part, file)
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    return index
+
+
+def test_sharded_weights_are_gathered(checkpoint):
+    expected = tfmodels.from_hf(checkpoint).get_weights()
+    split(checkpoint)
+    for ours, theirs in zip(tfmodels.from_hf(checkpoint).get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_is_wrong_with_shards_is_told(checkpoint):
+    index = split(checkpoint)
+    shard, path = "model-00002-of-00003.safetensors", checkpoint / "model.safetensors.index.json"
+    data = (checkpoint / shard).read_bytes()
+    (checkpoint / shard).write_bytes(data[:-3])
+    with pytest.raises(UserError, match=f"{shard} is not a whole safetensors file"):
+        tfmodels.from_hf(checkpoint)
+    (checkpoint / shard).unlink()
+    with pytest.raises(UserError, match=f"{shard}, which model.safetensors.index.json names, does not exist"):
+        tfmodels.from_hf(checkpoint)
+    # A shard is a file of this directory: an index names no other.
+    (checkpoint.parent / shard).write_bytes(data)
+    places = {name: f"../{file}" if file == shard else file for name, file in index["weight_map"].items()}
+    path.write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(UserError, match=f"{shard}, which model.safetensors.index.json names, does not exist"):
+        tfmodels.from_hf(checkpoint)
+    for broken in ({}, {"weight_map": {}}, {"weight_map": [1]}, {"weight_map": {"a": 3}}):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(UserError, match="has no weight_map"):
+            tfmodels.from_hf(checkpoint)
+
+
+def test_a_tensor_without_a_place_is_warned_of_by_name(checkpoint):
+    change_tensors(checkpoint, lambda tensors: tensors.update({"bert.encoder.layer.3.extra.weight": np.ones(2, "f4")}))
+    for task in (None, Backbone, TokenClassifier):
+        with pytest.warns(UserWarning, match="'bert.encoder.layer.3.extra.weight', which .* has no place for"):
+            tfmodels.from_hf(checkpoint, task=task)
+
+
+def test_many_tensors_without_a_place_are_counted(checkpoint):
+    change_config(checkpoint, num_hidden_layers=2)
+    with pytest.warns(UserWarning, match="layer.2.attention.output.LayerNorm.bias'.* and 8 more, which TextClassifier"):
+        tfmodels.from_hf(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["bert_tiny", "roberta_base", "albert_base"])
+def test_whole_checkpoints_and_other_heads_are_loaded_without_a_warning(name, tmp_path):
+    saved = {
+        "backbone": (lambda backbone: backbone, [None, Backbone, TextClassifier, TokenClassifier, MaskedLM]),
+        "classifier": (lambda backbone: TextClassifier(backbone, 3), [None, Backbone, TokenClassifier, MaskedLM]),
+        "language model": (MaskedLM, [None, TokenClassifier, SpanClassifier]),
+    }
+    for kind, (make, tasks) in saved.items():
+        tfmodels.to_hf(make(tiny(name)), tmp_path / kind)
+        for task in tasks:
+            has_pooler = kind == "backbone" or (kind == "classifier" and name != "roberta_base")
+            if not has_pooler and task is Backbone:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                tfmodels.from_hf(tmp_path / kind, task=task)
+
+
+def test_a_pooler_that_stays_random_is_warned_of(tmp_path):
+    tfmodels.to_hf(MaskedLM(tiny()), tmp_path)
+    for task in (Backbone, TextClassifier):
+        with pytest.warns(UserWarning, match="without 'bert.pooler.dense.bias'.*stays random"):
+            tfmodels.from_hf(tmp_path, task=task)
+
+
+def test_half_a_pooler_is_told(checkpoint):
+    change_tensors(checkpoint, lambda tensors: tensors.pop("bert.pooler.dense.weight"))
+    for task in (Backbone, TokenClassifier, TextClassifier):
+        with pytest.raises(UserError, match=r"no tensor 'bert\.pooler\.dense\.weight'"):
+            tfmodels.from_hf(checkpoint, task=task)
+
+
+TIED = {
+    "bert_tiny": ("cls.predictions.decoder", "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"),
+    "roberta_base": ("lm_head.decoder", "roberta.embeddings.word_embeddings.weight", "lm_head.bias"),
+    "albert_base": ("predictions.decoder", "albert.embeddings.word_embeddings.weight", "predictions.bias"),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_tied_tensors_may_be_there_twice_or_under_either_name(name, tmp_path):
+    decoder, table, bias = TIED[name]
+    tfmodels.to_hf(with_random_weights(MaskedLM(tiny(name))), tmp_path)
+    batch = token_batch([6, 3])
+    expected = to_numpy(tfmodels.from_hf(tmp_path)(batch))["logits"]
+
+    def twice(tensors):
+        tensors |= {f"{decoder}.weight": tensors[table], f"{decoder}.bias": tensors[bias]}
+
+    def renamed(tensors):
+        del tensors[table], tensors[bias]
+
+    for change in (twice, renamed):
+        change_tensors(tmp_path, change)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = tfmodels.from_hf(tmp_path)
+        np.testing.assert_array_equal(to_numpy(model(batch))["logits"], expected)
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_untied_tensors_are_refused(name, tmp_path):
+    decoder, table, _ = TIED[name]
+    tfmodels.to_hf(MaskedLM(tiny(name)), tmp_path)
+    change_tensors(tmp_path, lambda tensors: tensors.update({f"{decoder}.weight": tensors[table] + 1}))
+    with pytest.raises(UserError, match=f"'{decoder}.weight' differs from '{table}'"):
+        tfmodels.from_hf(tmp_path)
+    # The encoder alone has no output layer that could differ.
+    tfmodels.from_hf(tmp_path, task=Backbone)
+
+
+def test_a_language_model_is_loaded_out_of_a_pretrained_one_with_its_head(tmp_path):
+    model, batch = with_random_weights(PairedMaskedLM(tiny())), token_batch([6, 3])
+    tfmodels.to_hf(model, tmp_path)
+    alone = tfmodels.from_hf(tmp_path, task=MaskedLM)
+    assert type(alone) is MaskedLM
+    np.testing.assert_array_equal(to_numpy(alone(batch))["logits"], to_numpy(model(batch))["logits"])
+
+
+def test_another_familys_weights_are_told_by_a_tensor(checkpoint):
+    change_config(checkpoint, model_type="roberta", architectures=["RobertaForSequenceClassification"])
+    with pytest.raises(UserError, match=r"no tensor 'roberta\.embeddings\.word_embeddings\.weight'"):
+        tfmodels.from_hf(checkpoint)
+
+
+def test_a_quantised_tensor_is_told(checkpoint):
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["classifier.weight"] = np.ones((3, 14), "int8")
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"no tensor 'classifier\.weight'"):
+        tfmodels.from_hf(checkpoint)
+
+
+def test_the_dropout_of_alberts_classifier_has_a_name_of_its_own(tmp_path):
+    tfmodels.to_hf(TextClassifier(tiny("albert_base"), 3, dropout=0.35), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["classifier_dropout_prob"] == 0.35
+    assert tfmodels.from_hf(tmp_path).settings["dropout"] == 0.35
+
+
+def test_activations_have_several_names_there_and_one_here(checkpoint):
+    for theirs, ours in (("gelu_pytorch_tanh", "gelu_new"), ("gelu_python", "gelu"), ("swish", "silu")):
+        change_config(checkpoint, hidden_act=theirs)
+        model = tfmodels.from_hf(checkpoint)
+        assert model.backbone.config.activation == ours
+        tfmodels.to_hf(model, checkpoint.parent / "again")
+        assert json.loads((checkpoint.parent / "again" / "config.json").read_text())["hidden_act"] == ours

@@ -9,7 +9,7 @@ import pytest
 from tests.support import check_layer, to_numpy
 from tests.support.oracles import layer_norm, named_weights
 from tests.support.tensors import assert_close
-from tfmodels.layers import LearnedPositions, SinusoidPositions, TextEmbedding
+from tfmodels.layers import LearnedPositions, Projection, SinusoidPositions, TextEmbedding
 
 V, D, E, MAX = 11, 6, 4, 9
 
@@ -67,6 +67,31 @@ def test_vectors_are_the_normalised_sum(embedding_dim):
     if embedding_dim:
         expected = expected @ weights["widen/kernel"] + weights["widen/bias"]
     assert_close(to_numpy(layer(**batch)), expected, 1e-6)
+
+
+def test_a_map_may_be_handed_in_where_none_is_needed():
+    check_layer(
+        lambda dtype=None: TextEmbedding(V, D, widen=Projection(D, dtype=dtype, name="widen"), dtype=dtype),
+        ids,
+        lambda batch, length: (batch, length, D),
+    )
+    layer, plain = TextEmbedding(V, D, widen=Projection(D)), TextEmbedding(V, D)
+    for each in (layer, plain):
+        each(**ids(2, 5))
+    assert layer.count_params() == plain.count_params() + D * D + D
+    assert plain.widen is None
+
+
+@pytest.mark.parametrize("num_segments", [1, 3])
+def test_without_segment_ids_or_with_one_segment_everything_lies_in_segment_0(num_segments):
+    layer, batch = TextEmbedding(V, D, num_segments=num_segments), ids(2, 5)
+    zeros = to_numpy(layer(batch["token_ids"], np.zeros_like(batch["segment_ids"])))
+    layer.segments.assign(np.random.default_rng(0).normal(size=(num_segments, D)))
+    assert (to_numpy(layer(batch["token_ids"])) != zeros).any()
+    zeros = to_numpy(layer(batch["token_ids"], np.zeros_like(batch["segment_ids"])))
+    np.testing.assert_array_equal(to_numpy(layer(batch["token_ids"])), zeros)
+    is_equal = (to_numpy(layer(**batch)) == zeros).all()
+    assert is_equal == (num_segments == 1)
 
 
 @pytest.mark.parametrize("positions", [LearnedPositions, SinusoidPositions])

@@ -9,7 +9,7 @@ from tests.support import check_task, to_numpy, token_batch
 from tests.support.oracles import gelu, layer_norm, named_weights, softmax
 from tests.support.tensors import assert_close
 from tfmodels.layers import FirstTokenPooling, MeanPooling
-from tfmodels.models import MaskedLM, SpanClassifier, TextClassifier, TextEmbedder, TokenClassifier
+from tfmodels.models import MaskedLM, PairedMaskedLM, SpanClassifier, TextClassifier, TextEmbedder, TokenClassifier
 
 V, D, C = 51, 14, 3
 
@@ -39,6 +39,11 @@ TASKS = {
         lambda batch, length: {"logits": (batch, length, V)},
         ("pooler",),
     ),
+    "masked language model with pairs": (
+        PairedMaskedLM,
+        lambda batch, length: {"logits": (batch, length, V), "pair_logits": (batch, 2)},
+        (),
+    ),
     "embedder": (
         TextEmbedder,
         lambda batch, length: {"embedding": (batch, D)},
@@ -50,6 +55,20 @@ TASKS = {
         ("pooler",),
     ),
 }
+
+
+def test_a_family_may_classify_by_a_layer_of_its_own(tmp_path):
+    def make(dtype=None):
+        return TextClassifier(tiny("roberta_base", dtype), C, dropout=0.1)
+
+    check_task(make, tmp_path, lambda batch, length: {"logits": (batch, C)}, unused=("pooler",))
+    classifier, batch = make(), token_batch([6, 3])
+    dense, head = classifier.head.pooling.dense, named_weights(classifier.head)
+    first = to_numpy(classifier.backbone(batch))["sequence_output"][:, 0].astype("float64")
+    pooled = np.tanh(first @ to_numpy(dense.kernel.value) + to_numpy(dense.bias.value))
+    assert_close(to_numpy(classifier(batch))["logits"], pooled @ head["logits/kernel"] + head["logits/bias"], 1e-6)
+    # What is handed in stands.
+    assert type(TextClassifier(tiny("roberta_base"), C, pooling=MeanPooling()).head.pooling) is MeanPooling
 
 
 @pytest.mark.parametrize("make, shapes, unused", TASKS.values(), ids=TASKS)
@@ -75,6 +94,14 @@ def test_the_masked_language_model_shares_the_embedding_table(embedding_dim, tmp
     twin = keras.saving.load_model(tmp_path / "lm.keras")
     assert twin.head.embeddings is twin.backbone.parts["embeddings"]
     assert len(twin.variables) == len(model.variables)
+
+
+def test_pairs_are_told_from_the_pooled_vector():
+    model, batch = PairedMaskedLM(tiny()), token_batch([6, 3])
+    outputs, pooled = to_numpy(model(batch)), to_numpy(model.backbone(batch))["pooled_output"]
+    logits = model.head.pair.logits
+    expected = pooled @ to_numpy(logits.kernel.value) + to_numpy(logits.bias.value)
+    assert_close(outputs["pair_logits"], expected, 1e-6)
 
 
 def test_a_text_classifier_predicts_probabilities():

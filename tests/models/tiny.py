@@ -2,16 +2,26 @@
 
 import tfmodels
 
-# By the name of the configuration's class. Sizes are no powers of two, and no two are equal.
+# Sizes are no powers of two, and no two are equal.
+_BERT = {
+    "vocabulary_size": 51,
+    "num_layers": 3,
+    "num_heads": 2,
+    "hidden_dim": 14,
+    "intermediate_dim": 19,
+    "max_sequence_length": 16,
+}
+_XL = {name: size for name, size in _BERT.items() if name != "max_sequence_length"}
+# By the name of the configuration's class.
 _TINY = {
-    "BertConfig": {
-        "vocabulary_size": 51,
-        "num_layers": 3,
-        "num_heads": 2,
-        "hidden_dim": 14,
-        "intermediate_dim": 19,
-        "max_sequence_length": 16,
-    },
+    "AlbertConfig": {**_BERT, "embedding_dim": 6},
+    "BertConfig": _BERT,
+    "ElectraConfig": {**_BERT, "embedding_dim": 6},
+    "ErnieConfig": _BERT,
+    "NezhaConfig": {**_BERT, "max_distance": 4},
+    "RobertaConfig": _BERT,
+    "TransformerXLConfig": {**_XL, "cutoffs": (20, 35), "embedding_dim": 12, "shrinkage": 2, "head_dim": 5},
+    "XLNetConfig": _XL,
 }
 
 

@@ -30,6 +30,7 @@ def random_mask(seed=1):
 
 RANDOM_BIAS = np.random.default_rng(2).normal(size=(B, N, T, S)).astype("float32")
 RELATIVE = np.random.default_rng(3).normal(size=(T, S, H)).astype("float32")
+RELATIVE_VALUES = np.random.default_rng(6).normal(size=(T, S, H)).astype("float32")
 FACTORS = np.random.default_rng(4).uniform(0.5, 2, size=(T, S)).astype("float32")
 
 # Arguments of `attend`, and the same for the oracle.
@@ -51,6 +52,11 @@ CASES = {
         {"score": lambda q, k: ops.matmul(q, ops.swapaxes(k, -1, -2)) + ops.einsum("bnth,tsh->bnts", q, RELATIVE)},
         {"score": lambda q, k, t, s: float(q @ (k + RELATIVE[t, s]))},
     ),
+    # Equation 3: another is added to the value.
+    "value term": (
+        {"value_term": lambda w: ops.einsum("bnts,tsh->bnth", w, RELATIVE_VALUES)},
+        {"seen": lambda v, t, s: v + RELATIVE_VALUES[t, s]},
+    ),
     "rescale": ({"rescale": lambda x: x * FACTORS}, {"rescale": lambda x, t, s: x * FACTORS[t, s]}),
     "everything": (
         {
@@ -59,6 +65,7 @@ CASES = {
             "scale": 0.7,
             "score": lambda q, k: ops.matmul(q, ops.swapaxes(k, -1, -2)) + ops.einsum("bnth,tsh->bnts", q, RELATIVE),
             "rescale": lambda x: x * FACTORS,
+            "value_term": lambda w: ops.einsum("bnts,tsh->bnth", w, RELATIVE_VALUES),
         },
         {
             "mask": random_mask(),
@@ -66,6 +73,7 @@ CASES = {
             "scale": 0.7,
             "score": lambda q, k, t, s: float(q @ (k + RELATIVE[t, s])),
             "rescale": lambda x, t, s: x * FACTORS[t, s],
+            "seen": lambda v, t, s: v + RELATIVE_VALUES[t, s],
         },
     ),
 }
@@ -151,6 +159,9 @@ def test_dropout_is_applied_to_the_weights():
 
     halved = attend(query, key, value, mask=random_mask(), dropout=halve)
     (weights,) = seen
+    # The term on the side of the values gets what is left of the weights.
+    attend(query, key, value, mask=random_mask(), dropout=halve, value_term=lambda w: seen.append(to_numpy(w)) or 0.0)
+    assert_close(seen[2], 0.5 * weights, 1e-6)
     assert_close(weights.sum(axis=-1), np.ones((B, N, T)), 1e-6)
     assert not weights[~random_mask()].any()
     assert_close(to_numpy(halved), 0.5 * to_numpy(attend(query, key, value, mask=random_mask())), 1e-6)

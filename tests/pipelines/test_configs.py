@@ -4,14 +4,8 @@ import json
 
 import pytest
 
-from pipelines.text_classification.configs import (
-    PathsConfig,
-    PipelineConfig,
-    StageConfig,
-    StudentConfig,
-    from_json,
-    to_json,
-)
+from pipelines.components.configuration import from_json, to_json
+from pipelines.text_classification.configs import PathsConfig, PipelineConfig, StageConfig, StudentConfig
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig
 

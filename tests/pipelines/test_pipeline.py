@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import console
 from pipelines.components.metadata import Output
-from pipelines.components.versions import push_version, versions
-from pipelines.text_classification import job
+from pipelines.components.versions import push_version, pushed_version, versions
 from serving import check_savedmodel
 from tests.pipelines.test_pusher import make_export
 from tfmodels import datasets
+from tfmodels.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 32, "embedding_dim": 16}
@@ -130,43 +131,43 @@ def test_a_killed_run_goes_on_pushes_and_is_cached_afterwards(workplace):
     assert versions(serving) == [version]
 
 
-def outputs_of_a_push(tmp_path, destination, pushed=1):
+def output_of_a_push(tmp_path, destination, pushed=1):
     archive = make_export(tmp_path / "archive")
     properties = {"pushed": pushed, "pushed_destination": str(destination)}
-    return {"Pusher": {"pushed_model": Output(str(archive), properties)}}
+    return Output(str(archive), properties)
 
 
 def test_a_version_that_somebody_removed_is_pushed_again(tmp_path):
-    outputs = outputs_of_a_push(tmp_path, tmp_path / "serving" / "1")
-    found = job._pushed(outputs, str(tmp_path / "serving"))
+    output = output_of_a_push(tmp_path, tmp_path / "serving" / "1")
+    found = pushed_version(output, str(tmp_path / "serving"))
     assert [str(path) for path in versions(tmp_path / "serving")] == [found["path"]]
 
 
 def test_a_version_that_is_there_is_left_alone(tmp_path):
     version = push_version(make_export(tmp_path / "export"), tmp_path / "serving")
-    found = job._pushed(outputs_of_a_push(tmp_path, version), str(tmp_path / "serving"))
+    found = pushed_version(output_of_a_push(tmp_path, version), str(tmp_path / "serving"))
     assert found == {"version": int(version.name), "path": str(version)}
     assert versions(tmp_path / "serving") == [version]
 
 
 def test_a_refused_student_has_no_version(tmp_path):
-    outputs = outputs_of_a_push(tmp_path, tmp_path / "serving" / "1", pushed=0)
-    assert job._pushed(outputs, str(tmp_path / "serving")) is None
+    output = output_of_a_push(tmp_path, tmp_path / "serving" / "1", pushed=0)
+    assert pushed_version(output, str(tmp_path / "serving")) is None
     assert not (tmp_path / "serving").exists()
 
 
 def test_a_users_mistake_is_found_behind_other_errors():
-    mistake = job.UserError("lower the learning rate.")
+    mistake = UserError("lower the learning rate.")
     try:
         try:
             raise mistake
-        except job.UserError as error:
+        except UserError as error:
             raise RuntimeError("while running a step of Beam") from error
     except RuntimeError as error:
-        assert job._user_error(error) is mistake
-    assert job._user_error(RuntimeError("a bug")) is None
+        assert console._user_error(error) is mistake
+    assert console._user_error(RuntimeError("a bug")) is None
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
-    with job._only_run(tmp_path), pytest.raises(job.UserError, match="another run uses"), job._only_run(tmp_path):
+    with console._only_run(tmp_path), pytest.raises(UserError, match="another run uses"), console._only_run(tmp_path):
         pytest.fail("both run")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.components.configuration import to_json
 from pipelines.runners import kubeflow_v2_runner, local_runner
 from pipelines.runners.settings import read_config
-from pipelines.text_classification.configs import EvaluationConfig, PathsConfig, PipelineConfig, to_json
+from pipelines.text_classification.configs import EvaluationConfig, PathsConfig, PipelineConfig
 from tfmodels.errors import UserError
 
 RUNNERS = Path(kubeflow_v2_runner.__file__).parent

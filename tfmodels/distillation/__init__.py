@@ -3,7 +3,14 @@
 from tfmodels.distillation.augmentation import random_spans
 from tfmodels.distillation.distiller import Distiller
 from tfmodels.distillation.initialisation import embed_like_teacher
-from tfmodels.distillation.losses import AttentionScores, DistillationLoss, Embeddings, HiddenStates, SoftLabels
+from tfmodels.distillation.losses import (
+    AttentionScores,
+    DistillationLoss,
+    Embeddings,
+    HiddenStates,
+    LogitRegression,
+    SoftLabels,
+)
 
 __all__ = [
     "AttentionScores",
@@ -11,6 +18,7 @@ __all__ = [
     "Distiller",
     "Embeddings",
     "HiddenStates",
+    "LogitRegression",
     "SoftLabels",
     "embed_like_teacher",
     "random_spans",

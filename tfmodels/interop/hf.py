@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import json
+import warnings
 from importlib import import_module
 from pathlib import Path
 
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_file
-from tfmodels.interop.weights import load_entries, read_json, read_safetensors, save_entries
+from tfmodels.interop.family import Family
+from tfmodels.interop.weights import (
+    load_entries,
+    read_checkpoint,
+    read_json,
+    save_entries,
+    with_originals,
+    without_duplicates,
+)
 from tfmodels.models import Backbone, SpanClassifier, TextClassifier, TokenClassifier
 from tfmodels.models.config import nearest
 
-# config.json's model_type -> the module with BACKBONE, ARCHITECTURES, config_from_hf, config_to_hf and entries.
-_FAMILIES = {"bert": "tfmodels.interop.bert"}
+# config.json's model_type -> the module with FAMILY. A new family adds a line.
+_FAMILIES = {
+    "albert": "tfmodels.interop.albert",
+    "bert": "tfmodels.interop.bert",
+    "electra": "tfmodels.interop.electra",
+    "ernie": "tfmodels.interop.ernie",
+    "nezha": "tfmodels.interop.nezha",
+    "roberta": "tfmodels.interop.roberta",
+    "transfo-xl": "tfmodels.interop.transformer_xl",
+    "xlnet": "tfmodels.interop.xlnet",
+}
 
 # Older checkpoints name a normalisation's weights as TensorFlow 1 did.
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -22,10 +40,14 @@ _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNor
 def from_hf(directory, *, task: type | None = None, dtype=None, **task_settings):
     """Loads a model that transformers saved.
 
+    Tensors that the model has no place for are warned of by name, as transformers does. A head's weights are passed
+    over in silence where `task` asks for another head or none.
+
     Args:
-        directory: A folder with config.json and model.safetensors.
+        directory: A folder with config.json and model.safetensors, or its shards with model.safetensors.index.json.
         task: A task class to load into, or `Backbone`; the default is what config.json's `architectures` names. A
-            task's head stays random when the checkpoint has none.
+            task's head stays random where the checkpoint has no such tensors, or has them in other shapes, and where
+            its pooling is not the family's.
         dtype: A Keras dtype policy.
         **task_settings: Settings of the task's head, such as `num_classes` or `dropout`.
 
@@ -33,7 +55,8 @@ def from_hf(directory, *, task: type | None = None, dtype=None, **task_settings)
         A `Backbone` or a `Task`.
 
     Raises:
-        UserError: A file is missing, is of another family, or has a tensor missing or of the wrong shape.
+        UserError: A file is missing, is of another family, or has a tensor missing, of the wrong shape, or untied where
+            the model's are tied.
 
     Example:
     >>> from tfmodels import datasets
@@ -44,33 +67,61 @@ def from_hf(directory, *, task: type | None = None, dtype=None, **task_settings)
     values = read_json(directory / "config.json")
     family = _family(values.get("model_type"), directory)
     architecture = next(iter(values.get("architectures") or []), None)
-    saved_class = family.ARCHITECTURES.get(architecture, family.BACKBONE)
-    if architecture is not None and architecture not in family.ARCHITECTURES and task is None:
+    saved_class = family.architectures.get(architecture, family.backbone)
+    if architecture is not None and architecture not in family.architectures and task is None:
         raise UserError(
             f"{directory}/config.json names the architecture {architecture!r}: "
-            f"{nearest(architecture, family.ARCHITECTURES)} Or give task=Backbone to load the encoder alone."
+            f"{nearest(architecture, family.architectures)} Or give task=Backbone to load the encoder alone."
         )
-    tensors = {_new_name(name): value for name, value in read_safetensors(_weights_file(directory)).items()}
-    backbone = family.BACKBONE(family.config_from_hf(values), dtype=dtype)
+    tensors = {_new_name(name): value for name, value in read_checkpoint(directory).items()}
+    tensors = {name: value for name, value in tensors.items() if not name.endswith(family.ignored)}
+    backbone = family.backbone(family.config_from_hf(values), dtype=dtype)
 
     wanted = saved_class if task is None else task
-    if issubclass(wanted, Backbone):
-        prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-        has_pooler = f"{prefix}pooler.dense.weight" in tensors
-        load_entries(family.backbone_entries(backbone, prefix, has_pooler), tensors, directory)
-        return backbone
+    is_backbone = issubclass(wanted, Backbone)
     if wanted in (TextClassifier, TokenClassifier):
         task_settings.setdefault("num_classes", len(values.get("id2label") or {}) or values.get("num_labels", 2))
-        rate = values.get("classifier_dropout")
+        rate = values.get(family.classifier_dropout)
         task_settings.setdefault("dropout", backbone.config.dropout if rate is None else rate)
-    model = wanted(backbone, **task_settings)
-    if wanted is saved_class:
-        load_entries(family.entries(model), tensors, directory)
+    model = backbone if is_backbone else wanted(backbone, **task_settings)
+
+    tensors = with_originals(tensors, family.tied)
+    has_counterpart = wanted in family.architectures.values() and not is_backbone and _pools_as_its_family(model)
+    if wanted is saved_class and has_counterpart:
+        entries, scope, has_head = list(family.entries(model)), "", True
     else:
-        prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-        has_pooler = f"{prefix}pooler.dense.weight" in tensors
-        load_entries(family.backbone_entries(backbone, prefix, has_pooler), tensors, directory)
+        scope = family.prefix if any(name.startswith(family.prefix) for name in tensors) else ""
+        entries = list(family.backbone_entries(backbone, scope))
+        head = list(family.head_entries(model)) if has_counterpart else []
+        has_head = bool(head) and all(entry.fits(tensors) for entry in head)
+        entries += head if has_head else []
+    if has_head:
+        tensors = without_duplicates(tensors, family.tied, directory)
+    left_out = load_entries(entries, tensors, directory)
+    if left_out and (is_backbone or wanted in family.with_optional):
+        _warn(f"{directory} is without {_some(left_out)}: what they make, such as pooled_output, stays random.")
+    # Without a prefix the encoder's tensors cannot be told from a head's.
+    if scope or wanted is saved_class:
+        unknown = {name for name in tensors if name.startswith(scope)} - {entry.name for entry in entries}
+        if unknown:
+            _warn(
+                f"{directory} has the tensors {_some(unknown)}, which {wanted.__name__} has no place for: "
+                "they were not loaded."
+            )
     return model
+
+
+def hf_config(directory):
+    """The configuration of a backbone that transformers saved, without its weights.
+
+    Args:
+        directory: A folder with config.json.
+
+    Raises:
+        UserError: The file is missing, or is of a family that is not known.
+    """
+    values = read_json(Path(directory) / "config.json")
+    return _family(values.get("model_type"), directory).config_from_hf(values)
 
 
 def to_hf(model, directory, *, labels=None) -> Path:
@@ -89,13 +140,13 @@ def to_hf(model, directory, *, labels=None) -> Path:
     """
     directory = Path(directory)
     backbone = model if isinstance(model, Backbone) else model.backbone
-    for family in map(import_module, _FAMILIES.values()):
-        if isinstance(backbone, family.BACKBONE):
+    for family in map(_load, _FAMILIES):
+        if type(backbone) is family.backbone:
             break
     else:
         raise UserError(f"transformers has no counterpart of {type(backbone).__name__}.")
-    names = {ours: theirs for theirs, ours in family.ARCHITECTURES.items()}
-    if type(model) not in names or getattr(model.head if model is not backbone else None, "pooling", None):
+    names = {ours: theirs for theirs, ours in family.architectures.items()}
+    if type(model) not in names or not _pools_as_its_family(model):
         raise UserError(f"transformers has no counterpart of this {type(model).__name__}: save its backbone instead.")
     values = {**family.config_to_hf(backbone.config), "architectures": [names[type(model)]], "torch_dtype": "float32"}
     if isinstance(model, SpanClassifier):
@@ -105,7 +156,7 @@ def to_hf(model, directory, *, labels=None) -> Path:
         labels = list(labels) if labels is not None else [f"LABEL_{index}" for index in range(count)]
         if len(labels) != count:
             raise UserError(f"{len(labels)} labels were given for {count} classes: give one for every class.")
-        values["classifier_dropout"] = model.settings["dropout"]
+        values[family.classifier_dropout] = model.settings["dropout"]
         values["id2label"] = {str(index): label for index, label in enumerate(labels)}
         values["label2id"] = {label: index for index, label in enumerate(labels)}
     directory.mkdir(parents=True, exist_ok=True)
@@ -115,23 +166,31 @@ def to_hf(model, directory, *, labels=None) -> Path:
     return directory
 
 
-def _family(model_type, directory):
+def _load(model_type) -> Family:
+    return import_module(_FAMILIES[model_type]).FAMILY
+
+
+def _family(model_type, directory) -> Family:
     if model_type not in _FAMILIES:
         raise UserError(f"{directory} holds a model of type {model_type!r}; supported: {', '.join(_FAMILIES)}.")
-    return import_module(_FAMILIES[model_type])
+    return _load(model_type)
 
 
-def _weights_file(directory: Path) -> Path:
-    path = directory / "model.safetensors"
-    if path.is_file():
-        return path
-    pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in directory.glob(pattern))
-    if pickled:
-        raise UserError(
-            f"{directory} holds only pickled weights ({pickled[0]}), which can run code when they are read: convert "
-            "them to model.safetensors (save_pretrained with safe_serialization=True)."
-        )
-    raise UserError(f"{directory} has no model.safetensors: give a directory that transformers saved.")
+def _pools_as_its_family(model):
+    if not isinstance(model, TextClassifier):
+        return True
+    own = model.backbone.make_classifier_pooling(model.settings["dropout"])
+    return type(model.settings["pooling"]) is type(own)
+
+
+def _warn(text):
+    warnings.warn(text, UserWarning, stacklevel=3)
+
+
+def _some(names, most=8):
+    """Names for a sentence: the first few, and how many more there are."""
+    listed = ", ".join(repr(name) for name in sorted(names)[:most])
+    return listed + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _new_name(name):

@@ -60,8 +60,8 @@ class MultiHeadAttention(Layer):
         value = query if value is None else value
         hooks = {}
         if self.positions is not None:
-            bias = self.positions.bias(ops.shape(query)[1], ops.shape(value)[1])
-            hooks = {"bias": bias, "score": self.positions.score, "rescale": self.positions.rescale}
+            hooks = {name: getattr(self.positions, name) for name in ("score", "rescale", "value_term")}
+            hooks["bias"] = self.positions.bias(ops.shape(query)[1], ops.shape(value)[1])
         queries = ops.reshape(query, (-1, query.shape[-1]))  # [rows, D]
         values = queries if value is query else ops.reshape(value, (-1, value.shape[-1]))
         attended = attend(

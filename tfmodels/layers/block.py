@@ -23,6 +23,9 @@ class TransformerBlock(Layer):
         inputs: float[B, T, D].
         attention_mask: bool, broadcastable to [B, N, T, S], True = may attend.
         return_scores: Also return the attention logits.
+        context: float[B, S, D], what the keys and values are made from, normalised as the inputs are; the default is
+            the inputs.
+        attention_inputs: A dict of what else the attention's call takes, or None.
 
     Returns:
         float[B, T, D]; with `return_scores` a pair of it and float32[B, N, T, S].
@@ -46,9 +49,20 @@ class TransformerBlock(Layer):
                 part.build(input_shape)
         self.built = True
 
-    def call(self, inputs, attention_mask=None, return_scores=False, training=None):
+    def call(
+        self,
+        inputs,
+        attention_mask=None,
+        return_scores=False,
+        training=None,
+        context=None,
+        attention_inputs=None,
+    ):
         x = self.attention_norm(inputs) if self.norm_first else inputs
-        x = self.attention(x, attention_mask=attention_mask, return_scores=return_scores, training=training)
+        attended = dict(attention_inputs or {})
+        if context is not None:
+            attended["value"] = self.attention_norm(context) if self.norm_first else context
+        x = self.attention(x, attention_mask=attention_mask, return_scores=return_scores, training=training, **attended)
         x, scores = x if return_scores else (x, None)
         x = inputs + self.attention_drop(x, training=training)
         if not self.norm_first:
@@ -61,9 +75,22 @@ class TransformerBlock(Layer):
             x = self.feed_forward_norm(x)
         return (x, scores) if return_scores else x
 
-    def compute_output_spec(self, inputs, attention_mask=None, return_scores=False, training=None):
+    def compute_output_spec(
+        self,
+        inputs,
+        attention_mask=None,
+        return_scores=False,
+        training=None,
+        context=None,
+        attention_inputs=None,
+    ):
         output = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
         if not return_scores:
             return output
-        _, scores = self.attention.compute_output_spec(inputs, attention_mask=attention_mask, return_scores=True)
+        attended = dict(attention_inputs or {})
+        if context is not None:
+            attended["value"] = context
+        _, scores = self.attention.compute_output_spec(
+            inputs, attention_mask=attention_mask, return_scores=True, **attended
+        )
         return output, scores

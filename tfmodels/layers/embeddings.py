@@ -17,15 +17,17 @@ class TextEmbedding(Layer):
     Args:
         vocabulary_size: V.
         hidden_dim: D.
-        positions: A layer that returns the position vectors for float[B, T, embedding_dim], or None.
-        embedding_dim: The size of the vectors; the default is `hidden_dim`.
-        num_segments: The number of segment ids; 0 for none.
+        positions: A layer from float[B, T, E] and the padding mask to the position vectors, or None.
+        embedding_dim: The size of the vectors, E; the default is `hidden_dim`.
+        num_segments: The number of segment ids; 0 for none. With 1 every token lies in segment 0, whatever its id.
         dropout: fraction of the output dropped in training.
         layer_norm_epsilon: Added to the variance.
+        widen: A layer from float[B, T, E] to float[B, T, D]; the default is a linear map where E is not D.
 
     Call arguments:
         token_ids: int[B, T].
-        segment_ids: int[B, T].
+        segment_ids: int[B, T]; the default is segment 0.
+        padding_mask: bool[B, T], True at real tokens, for positions that count them; the default is all.
 
     Returns:
         float[B, T, D].
@@ -40,6 +42,7 @@ class TextEmbedding(Layer):
         num_segments=2,
         dropout=0.0,
         layer_norm_epsilon=1e-12,
+        widen=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -52,10 +55,11 @@ class TextEmbedding(Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.norm = LayerNorm(layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
-        is_factorised = self.embedding_dim != hidden_dim
-        self.widen = Projection(hidden_dim, dtype=self.dtype_policy, name="widen") if is_factorised else None
+        if widen is None and self.embedding_dim != hidden_dim:
+            widen = Projection(hidden_dim, dtype=self.dtype_policy, name="widen")
+        self.widen = widen
 
-    def build(self, token_ids_shape, segment_ids_shape=None):
+    def build(self, token_ids_shape, segment_ids_shape=None, padding_mask_shape=None):
         size = self.embedding_dim
         # Not autocast: in bfloat16 the few rows that are taken are cast, not the whole table.
         self.tokens = self.add_weight(
@@ -71,14 +75,16 @@ class TextEmbedding(Layer):
                 part.build(vectors)
         self.built = True
 
-    def call(self, token_ids, segment_ids=None, training=None):
+    def call(self, token_ids, segment_ids=None, padding_mask=None, training=None):
         vectors = ops.cast(ops.take(self.tokens, token_ids, axis=0), self.compute_dtype)  # [B, T, E]
-        if self.num_segments and segment_ids is not None:
-            vectors = vectors + ops.cast(ops.take(self.segments, segment_ids, axis=0), self.compute_dtype)
+        if self.num_segments:
+            is_one = self.num_segments == 1 or segment_ids is None
+            segments = self.segments[0] if is_one else ops.take(self.segments, segment_ids, axis=0)
+            vectors = vectors + ops.cast(segments, self.compute_dtype)
         if self.positions is not None:
-            vectors = vectors + self.positions(vectors)
+            vectors = vectors + self.positions(vectors, padding_mask)
         vectors = self.drop(self.norm(vectors), training=training)
         return self.widen(vectors) if self.widen is not None else vectors
 
-    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None):
+    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None, padding_mask_shape=None):
         return (*token_ids_shape, self.hidden_dim)

@@ -1,5 +1,6 @@
 """The position-wise feed-forward network (arXiv:1706.03762, equation 2)."""
 
+import keras
 from keras import ops
 
 from tfmodels.layers.base import Layer
@@ -12,6 +13,7 @@ class FeedForward(Layer):
     Args:
         intermediate_dim: F.
         activation: The name of a Keras activation.
+        dropout: fraction of the intermediate vector dropped in training.
 
     Call arguments:
         inputs: float[..., D].
@@ -20,10 +22,12 @@ class FeedForward(Layer):
         float[..., D].
     """
 
-    def __init__(self, intermediate_dim, activation="gelu", **kwargs):
+    def __init__(self, intermediate_dim, activation="gelu", dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.intermediate_dim = intermediate_dim
         self.activation = activation
+        self.dropout = dropout
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
     def build(self, input_shape):
         self.intermediate = Projection(
@@ -34,9 +38,12 @@ class FeedForward(Layer):
         self.output_projection.build((*input_shape[:-1], self.intermediate_dim))
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))  # [rows, D]
-        return ops.reshape(self.output_projection(self.intermediate(rows)), ops.shape(inputs))  # [..., D]
+        hidden = self.intermediate(rows)  # [rows, F]
+        if self.dropout:
+            hidden = self.drop(hidden, training=training)
+        return ops.reshape(self.output_projection(hidden), ops.shape(inputs))  # [..., D]
 
     def compute_output_shape(self, input_shape):
         return input_shape

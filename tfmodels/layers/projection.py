@@ -1,9 +1,9 @@
 """A linear map of the last axis."""
 
-import keras
 from keras import ops
 
 from tfmodels.layers.base import Layer, truncated_normal
+from tfmodels.ops import activation as activation_by_name
 
 
 class Projection(Layer):
@@ -15,7 +15,7 @@ class Projection(Layer):
 
     Args:
         units: The size of the last axis of the output.
-        activation: The name of a Keras activation, or None.
+        activation: The name of an activation (`ops.activation`), or None.
         use_bias: Whether to add b.
 
     Call arguments:
@@ -30,7 +30,7 @@ class Projection(Layer):
         self.units = units
         self.activation = activation
         self.use_bias = use_bias
-        self._activate = keras.activations.get(activation)
+        self._activate = activation_by_name(activation)
 
     def build(self, input_shape):
         self.kernel = self.add_weight(

@@ -1,20 +1,54 @@
 """Backbones, one file a family, and the tasks that every family shares."""
 
+from tfmodels.models.albert import AlbertBackbone, AlbertConfig
 from tfmodels.models.backbone import Backbone
 from tfmodels.models.bert import BertBackbone, BertConfig
 from tfmodels.models.config import Config, Preset
-from tfmodels.models.tasks import MaskedLM, SpanClassifier, Task, TextClassifier, TextEmbedder, TokenClassifier
+from tfmodels.models.electra import ElectraBackbone, ElectraConfig
+from tfmodels.models.ernie import ErnieBackbone, ErnieConfig
+from tfmodels.models.nezha import NezhaBackbone, NezhaConfig
+from tfmodels.models.roberta import RobertaBackbone, RobertaConfig
+from tfmodels.models.tasks import (
+    MaskedLM,
+    PairedMaskedLM,
+    ReplacedTokenDetector,
+    SpanClassifier,
+    Task,
+    TextClassifier,
+    TextEmbedder,
+    TokenClassifier,
+)
+from tfmodels.models.transformer_xl import AdaptiveLM, TransformerXLBackbone, TransformerXLConfig
+from tfmodels.models.xlnet import PermutationLM, XLNetBackbone, XLNetConfig
 
 __all__ = [
+    "AdaptiveLM",
+    "AlbertBackbone",
+    "AlbertConfig",
     "Backbone",
     "BertBackbone",
     "BertConfig",
     "Config",
+    "ElectraBackbone",
+    "ElectraConfig",
+    "ErnieBackbone",
+    "ErnieConfig",
     "MaskedLM",
+    "NezhaBackbone",
+    "NezhaConfig",
+    "PairedMaskedLM",
+    "PermutationLM",
     "Preset",
+    "ReplacedTokenDetector",
+    "RobertaBackbone",
+    "RobertaConfig",
     "SpanClassifier",
     "Task",
     "TextClassifier",
     "TextEmbedder",
     "TokenClassifier",
+    "TransformerXLBackbone",
+    "TransformerXLConfig",
+    "XLNetBackbone",
+    "XLNetConfig",
 ]

@@ -15,6 +15,8 @@ class Backbone(keras.Model):
         config: The family's configuration.
         dtype: A Keras dtype policy for every layer, such as "mixed_bfloat16"; the default is Keras's.
         name: The model's name.
+        shared: Layers of another backbone to use in place of its own, by their names among the parts. What is shared is
+            not part of the configuration: a backbone that is saved and loaded alone has its own again.
 
     Call arguments:
         inputs: A dict of `token_ids` int32[B, T], `segment_ids` int32[B, T] and `padding_mask` bool[B, T], True at
@@ -30,9 +32,9 @@ class Backbone(keras.Model):
         super().__init_subclass__(**kwargs)
         keras.saving.register_keras_serializable("tfmodels")(cls)
 
-    def __init__(self, config, *, dtype=None, name=None):
+    def __init__(self, config, *, dtype=None, name=None, shared=None):
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        parts = self.make_parts(config, policy)
+        parts = {**self.make_parts(config, policy), **(shared or {})}
         inputs = token_inputs()
         super().__init__(inputs=inputs, outputs=self.wire(parts, inputs), name=name)
         self.config = config
@@ -57,6 +59,22 @@ class Backbone(keras.Model):
             The dict of outputs.
         """
         raise NotImplementedError
+
+    def make_classifier_pooling(self, dropout):
+        """The layer between the features and a text classifier's logits, where the family has one of its own.
+
+        Args:
+            dropout: The rate of the classifier's head.
+
+        Returns:
+            A layer from the backbone's inputs and outputs, in one dict, to float[B, D]; None for `pooled_output`.
+        """
+        return
+
+    @property
+    def prediction_activation(self):
+        """The name of the activation in the family's head of masked language modelling."""
+        return self.config.activation
 
     def with_intermediates(self) -> keras.Model:
         """A model on the same layers and weights whose outputs also hold the named intermediates.
@@ -97,11 +115,18 @@ class WithScores(keras.layers.Layer):
         super().__init__(dtype=block.dtype_policy, name=f"{block.name}_with_scores")
         self.block = block
 
-    def call(self, inputs, attention_mask=None, training=None):
-        return self.block(inputs, attention_mask=attention_mask, return_scores=True, training=training)
+    def call(self, inputs, attention_mask=None, training=None, context=None, attention_inputs=None):
+        arguments = _given(attention_mask=attention_mask, context=context, attention_inputs=attention_inputs)
+        return self.block(inputs, return_scores=True, training=training, **arguments)
 
-    def compute_output_spec(self, inputs, attention_mask=None, training=None):
-        return self.block.compute_output_spec(inputs, attention_mask=attention_mask, return_scores=True)
+    def compute_output_spec(self, inputs, attention_mask=None, training=None, context=None, attention_inputs=None):
+        arguments = _given(attention_mask=attention_mask, context=context, attention_inputs=attention_inputs)
+        return self.block.compute_output_spec(inputs, return_scores=True, **arguments)
+
+
+def _given(**arguments):
+    """Without what is None, which not every block's call takes."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def token_inputs() -> dict:

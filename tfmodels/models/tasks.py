@@ -118,7 +118,8 @@ class TextClassifier(Task):
         backbone: Any backbone of the library.
         num_classes: C.
         dropout: fraction of the pooled vector dropped in training.
-        pooling: A layer from the backbone's features to float[B, D]; None for the backbone's own `pooled_output`.
+        pooling: A layer from the backbone's features to float[B, D]; None for what the backbone's family classifies by,
+            `pooled_output` unless it has a layer of its own (`Backbone.make_classifier_pooling`).
         name: The model's name.
 
     Returns:
@@ -133,6 +134,7 @@ class TextClassifier(Task):
     """
 
     def __init__(self, backbone, num_classes, dropout=0.1, pooling=None, name=None):
+        pooling = backbone.make_classifier_pooling(dropout) if pooling is None else pooling
         super().__init__(backbone, {"num_classes": num_classes, "dropout": dropout, "pooling": pooling}, name)
 
     @classmethod
@@ -220,19 +222,53 @@ class MaskedLM(Task):
         {"logits": float32[B, T, V]}.
     """
 
+    head_class = _MaskedLMHead
+
     def __init__(self, backbone, name=None):
         super().__init__(backbone, {}, name)
 
     @classmethod
     def make_head(cls, backbone):
         config = backbone.config
-        return _MaskedLMHead(
+        return cls.head_class(
             backbone.parts["embeddings"],
-            config.activation,
+            backbone.prediction_activation,
             config.layer_norm_epsilon,
             dtype=backbone.dtype_policy,
             name="head",
         )
+
+
+class _PairedHead(_MaskedLMHead):
+    """The head of masked language modelling, and a class for the pair of texts."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.pair = _PooledHead(2, dtype=self.dtype_policy, name="pair")
+
+    def build(self, features_shape):
+        self.pair.build(features_shape)
+        super().build(features_shape)
+
+    def call(self, features):
+        return {**super().call(features), "pair_logits": self.pair(features)["logits"]}
+
+
+class PairedMaskedLM(MaskedLM):
+    """Masked language modelling, and whether the second text follows the first: the two pre-training tasks of BERT.
+
+    The pair's class is BERT's next sentence (arXiv:1810.04805, section 3.1) or ALBERT's sentence order
+    (arXiv:1909.11942, section 3.1); 0 stands for a pair as it was written, as in transformers.
+
+    Args:
+        backbone: A backbone whose `parts` hold `embeddings`, a `TextEmbedding`; the output layer shares its table.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, T, V], "pair_logits": float32[B, 2]}.
+    """
+
+    head_class = _PairedHead
 
 
 class _EmbedderHead(Layer):
@@ -268,3 +304,45 @@ class TextEmbedder(Task):
     @classmethod
     def make_head(cls, backbone, pooling, normalize):
         return _EmbedderHead(pooling, normalize, dtype=backbone.dtype_policy, name="head")
+
+
+class _DetectorHead(Layer):
+    def __init__(self, units, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = activation
+        self.transform = Projection(units, activation, dtype=self.dtype_policy, name="transform")
+        self.logits = Projection(1, dtype="float32", name="logits")
+
+    def build(self, features_shape):
+        self.transform.build(features_shape["sequence_output"])
+        self.logits.build((self.units,))
+        self.built = True
+
+    def call(self, features):
+        x = ops.cast(self.transform(features["sequence_output"]), "float32")
+        return {"logits": self.logits(x)[..., 0]}
+
+
+class ReplacedTokenDetector(Task):
+    """Whether a generator put another token in the place of the original (ELECTRA, arXiv:2003.10555, section 2).
+
+    Args:
+        backbone: Any backbone of the library whose configuration has an `activation`.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, T]}, above 0 where a token looks replaced; `predictions` adds "probabilities".
+    """
+
+    def __init__(self, backbone, name=None):
+        super().__init__(backbone, {}, name)
+
+    @classmethod
+    def make_head(cls, backbone):
+        config = backbone.config
+        return _DetectorHead(config.hidden_dim, config.activation, dtype=backbone.dtype_policy, name="head")
+
+    def predictions(self, outputs):
+        logits = ops.cast(outputs["logits"], "float32")
+        return {"logits": logits, "probabilities": ops.sigmoid(logits)}

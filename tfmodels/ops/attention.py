@@ -1,7 +1,7 @@
 """Softmax attention, written once for the whole library.
 
-Vaswani et al., "Attention Is All You Need" (arXiv:1706.03762), equation 1, with the three hooks that position schemes
-need: a bias on the logits, another way to form them, and a rescaling of them.
+Vaswani et al., "Attention Is All You Need" (arXiv:1706.03762), equation 1, with the four hooks that position schemes
+need: a bias on the logits, another way to form them, a rescaling of them, and a term on the side of the values.
 
 Cost: time O(B N T S H), memory O(B N T S).
 """
@@ -23,6 +23,7 @@ def attend(
     scale=None,
     score=None,
     rescale=None,
+    value_term=None,
     dropout=None,
     return_scores=False,
 ):
@@ -40,6 +41,8 @@ def attend(
         score: `score(query, key) -> float[B, N, T, S]` on float[B, N, T, H] and float[B, N, S, H], already scaled;
             replaces the dot product (Shaw, Transformer-XL, NEZHA).
         rescale: `rescale(logits) -> logits`, applied after the bias and before the mask (DA-Transformer).
+        value_term: `value_term(weights) -> float[B, N, T, H]`, from the attention weights after dropout,
+            float[B, N, T, S]; added to the attended values (Shaw, NEZHA).
         dropout: `dropout(weights) -> weights`, applied to the attention weights.
         return_scores: Also return the logits, before the mask.
 
@@ -74,5 +77,8 @@ def attend(
     weights = ops.cast(ops.softmax(masked, axis=-1), value.dtype)
     if dropout is not None:
         weights = dropout(weights)
-    output = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))  # [B, T, N, H]
+    attended = ops.matmul(weights, values)  # [B, N, T, H]
+    if value_term is not None:
+        attended = attended + value_term(weights)
+    output = ops.transpose(attended, (0, 2, 1, 3))  # [B, T, N, H]
     return (output, logits) if return_scores else output

@@ -22,6 +22,9 @@ REMOVED = _character_class(
 # White space other than the blank itself.
 WHITE_SPACE = _character_class("9-A D A0 1680 2000-200A 2028-2029 202F 205F 3000")
 
+# All white space as Unicode has it, the blank too: what `\s` means to GPT-2's expression.
+UNICODE_WHITE_SPACE = _character_class("9-D 20 85 A0 1680 2000-200A 2028-2029 202F 205F 3000")
+
 # The blocks of CJK ideographs, in which every character is a word. The gap after 2B81F is in `tokenizers` too.
 IDEOGRAPHS = _character_class("3400-4DBF 4E00-9FFF F900-FAFF 20000-2A6DF 2A700-2B81F 2B920-2CEAF 2F800-2FA1F")
 

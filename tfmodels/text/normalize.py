@@ -70,6 +70,23 @@ def separate_words(text: tf.Tensor, *, lowercase: bool = True, strip_accents: bo
     return tf.strings.regex_replace(text, _ASCII_PUNCTUATION, r" \0 ")
 
 
+def lower_case(text: tf.Tensor, *, accents_stripped: bool) -> tf.Tensor:
+    """Takes text to lower case character by character, whatever its neighbours and the locale of the process.
+
+    Args:
+        text: string[B], UTF-8.
+        accents_stripped: The text has no accents on capital letters, which saves work.
+
+    Returns:
+        string[B].
+    """
+    text = tf.strings.lower(text)
+    first = _LOWERED_FIRST if accents_stripped else _LOWERED_FIRST | _LOWERED_FIRST_IF_ACCENTED
+    for capital, small in first.items():
+        text = tf.strings.regex_replace(text, capital, small)
+    return tf.strings.lower(text, encoding="utf-8")
+
+
 def _separate(text: tf.Tensor, lowercase: bool, strip_accents: bool) -> tf.Tensor:
     """Does what any text needs and plain ASCII does not; the order is BERT's."""
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
@@ -79,11 +96,7 @@ def _separate(text: tf.Tensor, lowercase: bool, strip_accents: bool) -> tf.Tenso
         text = tf_text.normalize_utf8(text, "NFD")
         text = tf.strings.regex_replace(text, f"[{characters.ACCENTS}]+", "")
     if lowercase:
-        text = tf.strings.lower(text)
-        first = _LOWERED_FIRST if strip_accents else _LOWERED_FIRST | _LOWERED_FIRST_IF_ACCENTED
-        for capital, small in first.items():
-            text = tf.strings.regex_replace(text, capital, small)
-        text = tf.strings.lower(text, encoding="utf-8")
+        text = lower_case(text, accents_stripped=strip_accents)
     # BERT sets ideographs apart before it decomposes: the same, since no ideograph decomposes into anything else.
     text = tf.strings.regex_replace(text, f"[{characters.IDEOGRAPHS}{characters.PUNCTUATION}]", r" \0 ")
     return tf.strings.regex_replace(text, f"[^ ]{{{MAX_WORD_CHARACTERS + 1},}}", _OVERLONG_WORD)

@@ -6,9 +6,7 @@ table to be initialised. `keras_nlp.tokenizers.WordPieceTokenizer` stands on the
 limits words by other rules than BERT: its ids differ on accents, final sigmas and words of more than 100 bytes.
 """
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +15,14 @@ import tensorflow_text as tf_text
 
 from tfmodels.errors import UserError
 from tfmodels.text.normalize import MAX_WORD_BYTES, separate_words
+from tfmodels.text.vocabulary import BERT_TOKENS, Tokenizer, read_text
 
-_REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _SUFFIX_INDICATOR = "##"
+_FILE = "vocab.txt"
+_WANTED = "vocab.txt with one piece a line"
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(Tokenizer):
     """Turns text into the ids of word pieces.
 
     A text's own "[SEP]" or "[MASK]" is plain text, five pieces or so, never the special token: what a user sends cannot
@@ -47,20 +47,20 @@ class WordPieceTokenizer:
     <tf.RaggedTensor [[4, 5, 6, 7], [1], []]>
     """
 
+    kind = "wordpiece"
+
     def __init__(
         self,
         vocabulary: str | os.PathLike | Sequence[str],
         lowercase: bool = True,
         strip_accents: bool | None = None,
     ):
-        self._pieces = _check_vocabulary(
-            _read_vocabulary(Path(vocabulary)) if isinstance(vocabulary, (str, os.PathLike)) else list(vocabulary)
-        )
-        self._ids = {piece: id for id, piece in enumerate(self._pieces)}
+        pieces = _read_pieces(Path(vocabulary)) if isinstance(vocabulary, (str, os.PathLike)) else list(vocabulary)
+        _check_pieces(pieces)
+        super().__init__(pieces, BERT_TOKENS)
+        self.require("pad", "unk", "cls", "sep")
         self.lowercase = bool(lowercase)
         self.strip_accents = self.lowercase if strip_accents is None else bool(strip_accents)
-        self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id = map(self._ids.get, _REQUIRED)
-        self.mask_token_id = self._ids.get("[MASK]")
         # The model is a constant that every graph may capture, so it must not belong to the graph of the moment.
         with tf.init_scope(), tf.device("CPU:0"):
             try:
@@ -109,41 +109,12 @@ class WordPieceTokenizer:
         >>> tokenizer.detokenize([[2, 4, 5, 6, 7, 3]])
         <tf.Tensor: shape=(1,), dtype=string, numpy=array([b'unwanted !'], dtype=object)>
         """
-        if not isinstance(token_ids, tf.RaggedTensor):
-            token_ids = tf.RaggedTensor.from_tensor(token_ids)
-        added = (self.pad_token_id, self.cls_token_id, self.sep_token_id)
-        kept = tf.reduce_all([token_ids.flat_values != id for id in added], axis=0)
-        token_ids = tf.ragged.boolean_mask(token_ids, token_ids.with_flat_values(kept))
+        token_ids = self._without_special(token_ids)
         pieces = tf.gather(tf.constant(self._pieces), token_ids)
         return tf.strings.regex_replace(tf.strings.reduce_join(pieces, -1, separator=" "), f" {_SUFFIX_INDICATOR}", "")
 
-    def vocabulary_size(self) -> int:
-        """Returns the number of pieces, V."""
-        return len(self._pieces)
-
-    def get_vocabulary(self) -> list[str]:
-        """Returns the pieces in the order of their ids."""
-        return list(self._pieces)
-
-    def id_to_token(self, id: int) -> str:
-        """Returns the piece with an id.
-
-        Raises:
-            UserError: There is no such id.
-        """
-        if not 0 <= id < len(self._pieces):
-            raise UserError(f"There is no token {id}: ids go from 0 to {len(self._pieces) - 1}.")
-        return self._pieces[id]
-
-    def token_to_id(self, token: str) -> int:
-        """Returns the id of a piece.
-
-        Raises:
-            UserError: The vocabulary lacks the piece.
-        """
-        if token not in self._ids:
-            raise UserError(f"The vocabulary has no piece {token!r}.")
-        return self._ids[token]
+    def _begins_word(self, piece: str) -> bool:
+        return not piece.startswith(_SUFFIX_INDICATOR)
 
     def get_config(self) -> dict:
         """Returns the arguments that make an equal tokeniser, the vocabulary as a list."""
@@ -158,48 +129,31 @@ class WordPieceTokenizer:
         """Makes a tokeniser from what `get_config` returned."""
         return cls(**config)
 
-    def save_vocabulary(self, file: str | os.PathLike) -> None:
-        """Writes the pieces, one a line, as BERT's `vocab.txt`."""
-        Path(file).write_bytes(self._vocabulary_bytes())
+    def files(self) -> dict[str, bytes]:
+        """Returns BERT's `vocab.txt`: the pieces, one a line."""
+        return {_FILE: "".join(f"{piece}\n" for piece in self._pieces).encode("utf-8")}
 
-    def vocabulary_sha256(self) -> str:
-        """Returns the checksum of the file that `save_vocabulary` writes."""
-        return hashlib.sha256(self._vocabulary_bytes()).hexdigest()
-
-    def _vocabulary_bytes(self) -> bytes:
-        return "".join(f"{piece}\n" for piece in self._pieces).encode("utf-8")
+    @classmethod
+    def load(cls, directory: str | os.PathLike, **options) -> "WordPieceTokenizer":
+        """Makes a tokeniser of a directory's `vocab.txt`."""
+        return cls(Path(directory) / _FILE, **options)
 
 
-def _read_vocabulary(file: Path) -> list[str]:
+def _read_pieces(file: Path) -> list[str]:
     """Reads one piece a line, where only line feeds end a line: other line separators may be pieces."""
-    try:
-        lines = file.read_bytes().decode("utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"The vocabulary {file} cannot be read ({error.strerror}): give a vocab.txt.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"The vocabulary {file} is not UTF-8 text: give a vocab.txt with one piece a line.") from error
-    pieces = [line.removesuffix("\r") for line in lines]
+    pieces = [line.removesuffix("\r") for line in read_text(file, _WANTED).split("\n")]
     return pieces[:-1] if pieces[-1] == "" else pieces
 
 
-def _check_vocabulary(pieces: list[str]) -> list[str]:
-    """Returns the pieces if they make a vocabulary.
+def _check_pieces(pieces: list[str]) -> None:
+    """Makes sure that TensorFlow Text and a file can hold the pieces.
 
     Raises:
-        UserError: They do not.
+        UserError: They cannot.
     """
-    if not pieces:
-        raise UserError("The vocabulary is empty: give one piece a line, [PAD], [UNK], [CLS] and [SEP] among them.")
     for id, piece in enumerate(pieces):
         # Empty pieces match nothing; a line break would tear the saved file, and TensorFlow Text stops at a NUL.
         if not isinstance(piece, str) or piece in ("", _SUFFIX_INDICATOR) or set(piece) & set("\n\r\0"):
             raise UserError(
                 f"Piece {id} of the vocabulary, {piece!r}, is no piece: remove it and what follows from it."
             )
-    twice = [piece for piece, count in Counter(pieces).items() if count > 1]
-    if twice:
-        raise UserError(f"The vocabulary holds {twice[0]!r} more than once: every piece needs one id.")
-    missing = [token for token in _REQUIRED if token not in pieces]
-    if missing:
-        raise UserError(f"The vocabulary lacks {' and '.join(missing)}: add what a BERT vocabulary has.")
-    return pieces

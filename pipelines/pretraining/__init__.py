@@ -1,0 +1,1 @@
+"""The TFX pipeline that turns raw documents into a pre-trained encoder."""

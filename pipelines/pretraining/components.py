@@ -1,0 +1,322 @@
+"""The components between documents and rows to pre-train on: the vocabulary, and the rows. Both run on Beam.
+
+Rows are made shard by shard: documents go to a shard by a hash of their text, a shard's documents are read in the order
+of that hash, and a shard is a file, so that a corpus gives the same files on every runner with any number of workers.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.dsl.io import fileio
+from tfx.types import artifact, artifact_utils, standard_artifacts
+from tfx.types.channel import BaseChannel, Channel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import io_utils
+
+from pipelines.components.files import local_copy
+from pipelines.pretraining.corpus import SPLITS
+from pipelines.pretraining.recipes import recipe
+from tfmodels.errors import UserError
+from tfmodels.objectives import Frame
+from tfmodels.text import ChineseSegmenter, TextPreprocessor, WordCounts, join_word_starts, split_sentences
+
+_TEXTS_A_BATCH = 64
+_CONFIG_FILE = "preprocessor.json"
+
+
+class Preprocessor(artifact.Artifact):
+    """A folder with a saved `TextPreprocessor`."""
+
+    TYPE_NAME = "TextPreprocessor"
+
+
+class _VocabularySpec(ComponentSpec):
+    PARAMETERS: ClassVar = {"settings": ExecutionParameter(type=str)}
+    INPUTS: ClassVar = {"documents": ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS: ClassVar = {"preprocessor": ChannelParameter(type=Preprocessor)}
+
+
+class _VocabularyExecutor(BaseBeamExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = json.loads(exec_properties["settings"])
+        uri = artifact_utils.get_single_instance(output_dict["preprocessor"]).uri
+        if settings["folder"]:
+            with local_copy(settings["folder"]) as folder:
+                saved = TextPreprocessor.load(folder)
+                tokenizer, form = saved.tokenizer, saved.format
+        else:
+            vocabulary = recipe(settings["objective"]).vocabulary
+            files = _files(input_dict["documents"], "train")
+            source = self._counts(files, settings) if vocabulary.counter else _texts(files)
+            tokenizer, form = vocabulary.train(source, settings["size"], settings["lowercase"]), vocabulary.format
+        with tempfile.TemporaryDirectory() as folder:
+            TextPreprocessor(tokenizer, settings["sequence_length"], format=form).save(folder)
+            io_utils.copy_dir(folder, uri)
+
+    def _counts(self, files: list[str], settings: dict) -> WordCounts:
+        """How often each word stands in the documents, counted by Beam."""
+        total = recipe(settings["objective"]).vocabulary.counter(settings["lowercase"])
+        with tempfile.TemporaryDirectory() as folder:
+            # The counts leave the pipeline by a file that every worker can write.
+            target = f"{settings['counts'] or folder}/words.json"
+            fileio.makedirs(target.rpartition("/")[0])
+            with self._make_beam_pipeline() as pipeline:
+                _ = (
+                    pipeline
+                    | beam.Create(files)
+                    | beam.Reshuffle()
+                    | beam.FlatMap(lambda file: _texts([file]))
+                    | beam.BatchElements(min_batch_size=_TEXTS_A_BATCH, max_batch_size=_TEXTS_A_BATCH)
+                    | beam.CombineGlobally(_CountWords(settings["objective"], settings["lowercase"]))
+                    | beam.Map(_write_counts, target)
+                )
+            counts = json.loads(fileio.open(target).read())
+        total.counts.update({word.encode("utf-8", "surrogateescape"): count for word, count in counts.items()})
+        return total
+
+
+class _CountWords(beam.CombineFn):
+    """Adds up `WordCounts`."""
+
+    def __init__(self, objective: str, lowercase: bool):
+        self.objective, self.lowercase = objective, lowercase
+
+    def create_accumulator(self):
+        return {}
+
+    def add_input(self, accumulator, texts):
+        counts = self._holding(accumulator)
+        counts.add(texts)
+        return dict(counts.counts)
+
+    def merge_accumulators(self, accumulators):
+        first, *others = accumulators
+        counts = self._holding(first)
+        for other in others:
+            counts.merge(self._holding(other))
+        return dict(counts.counts)
+
+    def extract_output(self, accumulator):
+        return accumulator
+
+    def _holding(self, accumulator) -> WordCounts:
+        counts = recipe(self.objective).vocabulary.counter(self.lowercase)
+        counts.counts.update(accumulator)
+        return counts
+
+
+def _write_counts(counts: dict[bytes, int], target: str) -> None:
+    words = {word.decode("utf-8", "surrogateescape"): count for word, count in sorted(counts.items())}
+    with fileio.open(target, "w") as file:
+        file.write(json.dumps(words))
+
+
+class Vocabulary(BaseBeamComponent):
+    """Learns an objective's vocabulary from the training documents, or takes a given one.
+
+    Outputs:
+        preprocessor: A saved `TextPreprocessor`.
+    """
+
+    SPEC_CLASS = _VocabularySpec
+    EXECUTOR_SPEC = BeamExecutorSpec(_VocabularyExecutor)
+
+    def __init__(
+        self,
+        documents: BaseChannel,
+        *,
+        objective: str,
+        size: int,
+        lowercase: bool,
+        sequence_length: int,
+        folder: str | None = None,
+        counts: str = "",
+        code: str = "",
+    ):
+        """Constructs the component.
+
+        Args:
+            documents: Examples of the byte feature `text`.
+            objective: The name of a recipe.
+            size: V.
+            lowercase: Whether texts are lowered, where the tokeniser can.
+            sequence_length: tokens of a row.
+            folder: A saved preprocessor to take instead.
+            counts: A folder that all workers can write, where Beam runs on several machines.
+            code: A fingerprint of the code, for TFX's cache.
+        """
+        settings = {
+            "objective": objective,
+            "size": size,
+            "lowercase": lowercase,
+            "sequence_length": sequence_length,
+            "folder": folder,
+            "counts": counts,
+            "code": code,
+        }
+        super().__init__(
+            _VocabularySpec(documents=documents, settings=json.dumps(settings), preprocessor=Channel(type=Preprocessor))
+        )
+
+
+class _RowsSpec(ComponentSpec):
+    PARAMETERS: ClassVar = {"settings": ExecutionParameter(type=str)}
+    INPUTS: ClassVar = {
+        "documents": ChannelParameter(type=standard_artifacts.Examples),
+        "preprocessor": ChannelParameter(type=Preprocessor),
+    }
+    OUTPUTS: ClassVar = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class _RowsExecutor(BaseBeamExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = json.loads(exec_properties["settings"])
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        settings["preprocessor"] = artifact_utils.get_single_instance(input_dict["preprocessor"]).uri
+        # The Trainer, which takes no further artifact, finds the tokeniser beside the rows.
+        io_utils.copy_dir(settings["preprocessor"], f"{examples.uri}/preprocessor")
+        with self._make_beam_pipeline() as pipeline:
+            for split in SPLITS:
+                _ = (
+                    pipeline
+                    | f"files {split}" >> beam.Create(_files(input_dict["documents"], split))
+                    | f"spread {split}" >> beam.Reshuffle()
+                    | f"read {split}" >> beam.FlatMap(lambda file: _texts([file]))
+                    | f"shard {split}" >> beam.Map(_with_shard, settings["shards"])
+                    | f"gather {split}" >> beam.GroupByKey()
+                    | f"rows {split}" >> beam.Map(_write_shard, settings, f"{examples.uri}/Split-{split}")
+                )
+
+
+class PretrainingRows(BaseBeamComponent):
+    """Cuts documents into an objective's rows.
+
+    Outputs:
+        examples: tf.Examples of int64 features `token_ids`, `segment_ids`, `special_mask` and `word_starts`, one number
+            a token, and `label`, -1 where the objective has no pairs; beside the splits the folder `preprocessor`.
+    """
+
+    SPEC_CLASS = _RowsSpec
+    EXECUTOR_SPEC = BeamExecutorSpec(_RowsExecutor)
+
+    def __init__(
+        self,
+        documents: BaseChannel,
+        preprocessor: BaseChannel,
+        *,
+        objective: str,
+        shards: int,
+        chinese_words: bool = False,
+        code: str = "",
+    ):
+        """Constructs the component.
+
+        Args:
+            documents: Examples of the byte feature `text`.
+            preprocessor: What `Vocabulary` made.
+            objective: The name of a recipe.
+            shards: Documents of one shard may be paired with each other, and share rows.
+            chinese_words: Whether ideographs that form a word stay together in whole-word masks.
+            code: A fingerprint of the code, for TFX's cache.
+        """
+        settings = {"objective": objective, "shards": shards, "chinese_words": chinese_words, "code": code}
+        super().__init__(
+            _RowsSpec(
+                documents=documents,
+                preprocessor=preprocessor,
+                settings=json.dumps(settings),
+                examples=Channel(type=standard_artifacts.Examples),
+            )
+        )
+
+
+def _files(examples: list, split: str) -> list[str]:
+    return sorted(file for uri in artifact_utils.get_split_uris(examples, split) for file in fileio.glob(f"{uri}/*"))
+
+
+def _texts(files: list[str]) -> Iterator[str]:
+    for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator():
+        yield (
+            tf.train.Example.FromString(record).features.feature["text"].bytes_list.value[0].decode("utf-8", "replace")
+        )
+
+
+def _with_shard(text: str, shards: int) -> tuple[int, tuple[bytes, str]]:
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8]
+    return int.from_bytes(digest, "little") % shards, (digest, text)
+
+
+def _write_shard(element, settings: dict, folder: str) -> None:
+    """Writes a file of one shard's rows. A worker that repeats it writes the same file again."""
+    path = f"{folder}/rows-{element[0]:05d}-of-{settings['shards']:05d}.tfrecord.gz"
+    fileio.makedirs(folder)
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for row in _rows_of_shard(element, settings):
+            writer.write(row)
+
+
+def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
+    """The rows of one shard's documents, as serialised tf.Examples."""
+    shard, documents = element
+    preprocessor = _preprocessor(settings["preprocessor"])
+    tokenizer = preprocessor.tokenizer
+    starts = tokenizer.word_starts()
+    pieces = tokenizer.get_vocabulary()
+    form = recipe(settings["objective"]).rows(
+        Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    )
+    tokenised = [_sentences(tokenizer, text) for _, text in sorted(documents)]
+    segment = _chinese_segmenter().segment if settings["chinese_words"] else None
+    for row in form.examples(tokenised, np.random.default_rng(shard)):
+        words = starts[row.token_ids].tolist()
+        if segment is not None:
+            words = join_word_starts([pieces[id] for id in row.token_ids], words, segment)
+        values = {
+            "token_ids": row.token_ids,
+            "segment_ids": row.segment_ids,
+            "special_mask": row.special_mask,
+            "word_starts": words,
+            "label": [-1 if row.label is None else row.label],
+        }
+        features = {name: _int64(numbers) for name, numbers in values.items()}
+        yield tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+def _sentences(tokenizer, text: str) -> list[list[int]]:
+    sentences = split_sentences(text)
+    return tokenizer(tf.constant(sentences, tf.string)).to_list() if sentences else []
+
+
+def _int64(numbers) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(number) for number in numbers]))
+
+
+@functools.lru_cache(maxsize=1)
+def _preprocessor(uri: str) -> TextPreprocessor:
+    with local_copy(uri) as folder:
+        if not (Path(folder) / _CONFIG_FILE).exists():
+            raise UserError(f"{uri} has no {_CONFIG_FILE}: give a folder that a run made, or a saved preprocessor.")
+        return TextPreprocessor.load(folder)
+
+
+@functools.cache
+def _chinese_segmenter() -> ChineseSegmenter:
+    from tfmodels import datasets
+
+    return ChineseSegmenter(datasets.chinese_news())

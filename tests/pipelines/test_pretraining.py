@@ -1,0 +1,283 @@
+"""From documents to an encoder: the corpus, the rows, every objective's recipe, and the pipeline end to end."""
+
+import dataclasses
+import gzip
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfmodels
+from pipelines.commands import OBJECTIVES
+from pipelines.pretraining import components, trainer
+from pipelines.pretraining.corpus import CorpusConfig, prepare, preview
+from pipelines.pretraining.recipes import BYTE_LEVEL_BPE, RECIPES, WORDPIECE, make_backbone, max_predictions, recipe
+from tfmodels.errors import UserError
+from tfmodels.objectives import CorruptedBatches
+from tfmodels.text import TextPreprocessor
+from tfmodels.training import FitConfig, fit
+
+# Byte-level BPE spells with 256 bytes; so few words have no more than 50 unigram pieces.
+VOCABULARY_SIZES = {WORDPIECE: 90, BYTE_LEVEL_BPE: 330}
+
+SUBJECTS = ("The old captain", "A tired teacher", "My sister", "The red-haired neighbour", "Nobody")
+VERBS = ("sold", "painted", "forgot", "repaired", "borrowed")
+OBJECTS = ("a wooden boat.", "the kitchen clock.", "three green apples.", "an umbrella.", "the letter.")
+
+
+def documents(count=60, seed=0):
+    """Short documents of sentences that a model can learn something from."""
+    random = np.random.default_rng(seed)
+
+    def sentence():
+        return " ".join(words[random.integers(len(words))] for words in (SUBJECTS, VERBS, OBJECTS))
+
+    return [" ".join(sentence() for _ in range(random.integers(3, 9))) for _ in range(count)]
+
+
+def records(folder, split):
+    files = sorted(str(file) for file in (folder / split).iterdir())
+    return list(components._texts(files))
+
+
+def corpus(tmp_path, content, name="corpus.txt", **settings):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return CorpusConfig((str(path),), **settings)
+
+
+# --- corpus
+
+
+def test_paragraphs_lines_and_json_give_the_same_documents(tmp_path):
+    texts = documents(40)
+    forms = {
+        "a.txt": ("\n\n".join(texts), {}),
+        "b.txt": ("\n".join(texts), {"format": "lines"}),
+        "c.jsonl": ("\n".join(json.dumps({"body": text}) for text in texts), {"field": "body"}),
+    }
+    found = []
+    for name, (content, settings) in forms.items():
+        folder, report = prepare(corpus(tmp_path, content, name, validation=0.2, **settings), tmp_path / "out")
+        assert report.documents["train"] + report.documents["validation"] == 40
+        found.append({split: records(folder, split) for split in ("train", "validation")})
+    assert found[0] == found[1] == found[2]
+    assert sorted(found[0]["train"] + found[0]["validation"]) == sorted(texts)
+
+
+def test_folders_patterns_and_gzip_are_read_and_copies_left_out(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    texts = documents(30)
+    (folder / "one.txt").write_text("\n\n".join(texts[:20]))
+    with gzip.open(folder / "two.txt.gz", "wt") as file:
+        file.write("\n\n".join(texts[10:]))
+    for names in ((str(folder),), (str(folder / "*"),)):
+        _, report = prepare(CorpusConfig(names, validation=0.3), tmp_path / "out")
+        assert report.files == 2 and sum(report.documents.values()) == 30 and report.duplicates == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("", {}, "holds no text"),
+        ("\n \n", {}, "holds no text"),
+        ("one document alone", {}, "1 different document,"),
+        (b"fine\n\n\xff\xfe not", {}, "Line 3 of .* is not UTF-8"),
+        ("a\n\nb", {"validation": 0.0}, "validation=0.0 must be a fraction"),
+        ("a\n\nb", {"format": "xml"}, "no corpus format 'xml'"),
+        ('{"text": 1}', {"format": "jsonl"}, "has no text in the field 'text'"),
+    ],
+)
+def test_a_bad_corpus_gets_one_sentence_and_leaves_nothing(tmp_path, content, settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        prepare(corpus(tmp_path, content, **settings), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.txt names no file"):
+        preview(CorpusConfig((str(tmp_path / "nowhere.txt"),)))
+
+
+def test_a_line_of_ten_megabytes_is_a_document(tmp_path):
+    config = corpus(tmp_path, "\n\n".join(["word " * 2_000_000, *documents(30)]), validation=0.2)
+    _, report = prepare(config, tmp_path / "out")
+    assert sum(report.characters.values()) > 9_000_000
+
+
+# --- rows
+
+
+@pytest.fixture(scope="module")
+def preprocessors(tmp_path_factory):
+    """A saved preprocessor for every vocabulary that a recipe takes, by the recipe's name."""
+    folders = {}
+    texts = documents(200)
+    for name in RECIPES:
+        vocabulary = recipe(name).vocabulary
+        known = next((folders[other] for other in folders if recipe(other).vocabulary is vocabulary), None)
+        if known is None:
+            known = tmp_path_factory.mktemp(name)
+            tokenizer = vocabulary.train(texts, VOCABULARY_SIZES.get(vocabulary, 50), True)
+            TextPreprocessor(tokenizer, 32, format=vocabulary.format).save(known)
+        folders[name] = known
+    return folders
+
+
+def rows_of(name, folder, texts, shard=0):
+    settings = {"objective": name, "preprocessor": str(folder), "chinese_words": False}
+    shards = [components._with_shard(text, 1) for text in texts]
+    return list(components._rows_of_shard((shard, [document for _, document in shards]), settings))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_rows_hold_the_documents_tokens_in_the_objectives_format(preprocessors, name):
+    preprocessor = TextPreprocessor.load(preprocessors[name])
+    tokenizer = preprocessor.tokenizer
+    rows = [
+        tf.train.Example.FromString(row).features.feature for row in rows_of(name, preprocessors[name], documents())
+    ]
+    assert len(rows) > 20
+    special = {tokenizer.cls_token_id, tokenizer.sep_token_id}
+    for row in rows:
+        columns = {key: list(value.int64_list.value) for key, value in row.items()}
+        tokens, label = columns["token_ids"], columns.pop("label")
+        assert len({len(column) for column in columns.values()}) == 1 and len(tokens) <= 32
+        assert [bool(flag) for flag in columns["special_mask"]] == [token in special for token in tokens]
+        assert (label[0] in (0, 1)) == (recipe(name).pair is not None)
+        assert columns["segment_ids"] == sorted(columns["segment_ids"])
+    text = tokenizer.detokenize(tf.ragged.constant([list(rows[0]["token_ids"].int64_list.value)])).numpy()[0].decode()
+    assert any(word in text.lower() for word in ("captain", "teacher", "sister", "neighbour", "nobody"))
+
+
+def test_rows_do_not_depend_on_the_order_of_documents(preprocessors):
+    texts = documents()
+    assert rows_of("bert", preprocessors["bert"], texts) == rows_of("bert", preprocessors["bert"], texts[::-1])
+
+
+# --- objectives
+
+
+def test_the_command_line_knows_every_recipe():
+    assert sorted(OBJECTIVES) == sorted(RECIPES)
+    with pytest.raises(UserError, match="did you mean 'electra'"):
+        recipe("elektra")
+
+
+SMALL = {"num_layers": 2, "hidden_dim": 32, "intermediate_dim": 64, "num_heads": 2}
+
+
+def overrides_for(preset):
+    fields = {field.name for field in dataclasses.fields(tfmodels.describe_model(preset)[1].config)}
+    return {**SMALL, **({"embedding_dim": 32} if "embedding_dim" in fields else {})}
+
+
+def batches_of(name, folder, texts, tmp_path, config):
+    path = tmp_path / f"{name}-{len(texts)}.tfrecord.gz"
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for row in rows_of(name, folder, texts):
+            writer.write(row)
+    tokenizer = TextPreprocessor.load(folder).tokenizer
+    chosen = recipe(name)
+    corruption = chosen.corruption(tokenizer, chosen.masked, max_predictions(32, chosen.masked))
+    batches = trainer._batches(str(path), chosen.pair, config)
+    return CorruptedBatches(batches, corruption, special_ids=tokenizer.special_token_ids())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(preprocessors, name, tmp_path):
+    chosen, preprocessor = recipe(name), TextPreprocessor.load(preprocessors[name])
+    config = FitConfig(epochs=12, batch_size=16, learning_rate=5e-3, monitor="val_loss")
+    train = batches_of(name, preprocessors[name], documents(240), tmp_path, config)
+    validation = batches_of(name, preprocessors[name], documents(40, seed=1), tmp_path, config)
+    keras.utils.set_random_seed(0)
+    encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides_for(chosen.preset))
+    model = chosen.model(encoder, lambda: trainer._generator(chosen.preset, encoder, None))
+    history = fit(model, train, validation, config, tmp_path / "fit", verbose=0)
+    judgement = trainer._judgement(chosen, history, train.batches, validation, preprocessor.tokenizer)
+    if name != "electra_adversarial":
+        assert judgement["loss"] < judgement["baselines"]["unigram"] - 0.2, judgement
+    if "electra" in name:
+        # Guessing the share of replaced tokens everywhere is the baseline of a discriminator.
+        share = judgement["figures"]["replaced"]
+        entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+        assert judgement["figures"]["discriminator_loss"] < entropy - 0.005, judgement
+    assert judgement["baselines"]["bigram"] <= judgement["baselines"]["unigram"]
+
+    trainer.save_encoder(encoder, preprocessor, tmp_path / "encoder")
+    twin = tfmodels.from_hf(tmp_path / "encoder", task=tfmodels.models.Backbone)
+    inputs = preprocessor([documents(1)[0]])
+    for output, value in encoder(inputs).items():
+        np.testing.assert_allclose(twin(inputs)[output], value, atol=1e-5, err_msg=output)
+
+
+def test_an_objective_without_a_generator_is_told_so():
+    backbone = tfmodels.create_model("bert_tiny", vocabulary_size=50, num_layers=1)
+    with pytest.raises(UserError, match="a model with a generator, such as electra_small"):
+        trainer._generator("bert_tiny", backbone, None)
+
+
+# --- the pipeline
+
+
+@pytest.mark.e2e
+def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
+    from pipelines.pretraining.job import JobConfig, run_job
+    from pipelines.text_classification import sources
+    from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
+    from pipelines.text_classification.trainer import build_teacher
+    from serving import check_savedmodel
+
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n\n".join(documents(400)))
+    settings = {
+        "objective": "electra",
+        "encoder": {"overrides": overrides_for("electra_small")},
+        "vocabulary": {"size": 90},
+        "rows": {"sequence_length": 32},
+        "fit": {"epochs": 10, "batch_size": 16, "learning_rate": 5e-3},
+    }
+    output = tmp_path / "out"
+    job = JobConfig(str(output), CorpusConfig((str(path),), validation=0.1), settings, "little")
+    assert run_job(job)
+    results = json.loads((output / "results.json").read_text())
+    assert results["judgement"]["loss"] < results["judgement"]["baselines"]["unigram"]
+    assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert check_savedmodel(results["pushed"]["path"], latency_seconds=0.05).passed
+
+    # What --model takes: the encoder with its own tokeniser, under a new head.
+    teacher = TeacherConfig(source=str(output / "encoder"))
+    sources.check_teacher(teacher, StudentConfig(), 2, 32)
+    preprocessor = sources.make_preprocessor(TextConfig(sequence_length=32), teacher, pairs=False)
+    classifier = build_teacher(teacher, 2, "float32")
+    assert classifier(preprocessor(["Nobody painted an umbrella."]))["logits"].shape == (1, 2)
+    with pytest.raises(UserError, match="at most 32 tokens"):
+        sources.check_teacher(teacher, StudentConfig(), 2, 64)
+
+    # Once more: everything comes from the cache, the version stays and the encoder is the same.
+    before = (output / "encoder" / "model.safetensors").read_bytes()
+    assert run_job(job)
+    again = json.loads((output / "results.json").read_text())
+    assert again["seconds"]["fit"] == 0 and again["pushed"] == results["pushed"]
+    assert (output / "encoder" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "elektra"}, "did you mean 'electra'"),
+        ({"encoder": {"preset": "bert_tinny"}}, "did you mean 'bert_tiny'"),
+        ({"encoder": {"overrides": {"num_layer": 2}}}, "did you mean 'num_layers'"),
+        ({"baseline": "trigram"}, "no baseline 'trigram'"),
+        ({"fit": {"epoch": 1}}, "did you mean 'epochs'"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settings, message):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    with pytest.raises(UserError, match=message):
+        pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path)

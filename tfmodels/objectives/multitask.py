@@ -1,0 +1,236 @@
+"""Several tasks, one encoder: MT-DNN's heads and batches, ERNIE 2.0's continual schedule.
+
+MT-DNN (Liu et al., arXiv:1901.11504), section 3: every step takes a batch of one task, drawn from all of them, and the
+objectives are `Classification`, `Similarity` and `Ranking`. ERNIE 2.0 (Sun et al., arXiv:1907.12412), section 3.2:
+tasks are added one after the other, and old ones go on beside the new, with a share of their iterations in every stage.
+
+A batch of one task says of the others that it knows nothing (labels of -1, scores that are NaN), so that one step's
+graph serves all tasks; the heads that have nothing to learn cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfmodels.errors import UserError
+from tfmodels.layers.projection import Projection
+from tfmodels.objectives import losses
+from tfmodels.objectives.objectives import Objective, class_figures
+
+
+class _PooledObjective(Objective):
+    """A linear map of the pooled vector, after dropout (MT-DNN's own drops out per task)."""
+
+    units = 1
+    use_bias = True
+
+    def __init__(self, target, dropout=0.1, weight=1.0, **kwargs):
+        super().__init__(weight, **{"name": target, **kwargs})
+        self.target = target
+        self.dropout = dropout
+
+    def prepare(self, backbone):
+        self.drop = keras.layers.Dropout(self.dropout, dtype="float32", name="drop")
+        self.logits = Projection(self.units, use_bias=self.use_bias, dtype="float32", name="logits")
+        self.logits.build((None, backbone.output["pooled_output"].shape[-1]))
+
+    def project(self, outputs, training):
+        """float32[B, units]."""
+        return self.logits(self.drop(ops.cast(outputs["pooled_output"], "float32"), training=training))
+
+
+class Classification(_PooledObjective):
+    """A class of a text or of a pair (arXiv:1901.11504, equations 2 and 6).
+
+    It reads its target, int[B], where -1 is unknown.
+
+    Args:
+        target: The target's name, which also names the objective.
+        num_classes: C.
+        dropout: fraction of the pooled vector dropped in training.
+        weight: The loss's factor in the sum.
+    """
+
+    def __init__(self, target, num_classes, dropout=0.1, weight=1.0, **kwargs):
+        super().__init__(target, dropout, weight, **kwargs)
+        self.num_classes = self.units = num_classes
+
+    def measure(self, outputs, inputs, targets, backbone, training):
+        labels = targets[self.target]
+        return class_figures(self.project(outputs, training), ops.maximum(labels, 0), ops.cast(labels >= 0, "float32"))
+
+
+class Similarity(_PooledObjective):
+    """A score of a pair, by its squared error (arXiv:1901.11504, equations 3 and 7).
+
+    It reads its target, float[B], where NaN is unknown.
+
+    Args:
+        target: The target's name, which also names the objective.
+        dropout: fraction of the pooled vector dropped in training.
+        weight: The loss's factor in the sum.
+    """
+
+    figures = ("loss",)
+
+    def measure(self, outputs, inputs, targets, backbone, training):
+        wanted = ops.cast(targets[self.target], "float32")
+        unknown = ops.isnan(wanted)
+        error = self.project(outputs, training)[:, 0] - ops.where(unknown, 0.0, wanted)
+        known = 1.0 - ops.cast(unknown, "float32")
+        return {"loss": (losses.weighted_mean(ops.square(error), known), ops.sum(known))}
+
+
+class Ranking(_PooledObjective):
+    """The right candidate among those of one query (arXiv:1901.11504, equations 5 and 8).
+
+    It reads its target, int[B]: 1 at the right candidate, 0 at the others, -1 unknown; and "TARGET/query", int[B], a
+    number that the rows of one query share. Candidates are compared within a batch.
+
+    Args:
+        target: The target's name, which also names the objective.
+        dropout: fraction of the pooled vector dropped in training.
+        weight: The loss's factor in the sum.
+    """
+
+    # The softmax over candidates takes a bias out again.
+    use_bias = False
+
+    def measure(self, outputs, inputs, targets, backbone, training):
+        labels, queries = targets[self.target], targets[f"{self.target}/query"]
+        scores = self.project(outputs, training)[:, 0]  # [B]
+        together = ops.equal(queries[:, None], queries[None, :]) & (labels >= 0)[None, :]  # [B, B]
+        among = ops.where(together, scores[None, :], -1e30)
+        nats = ops.logsumexp(among, axis=1) - scores
+        right = ops.cast(ops.equal(labels, 1), "float32")
+        hits = ops.cast(ops.max(among, axis=1) <= scores, "float32")
+        count = ops.sum(right)
+        return {
+            "loss": (losses.weighted_mean(ops.where(right > 0, nats, 0.0), right), count),
+            "accuracy": (losses.weighted_mean(hits, right), count),
+        }
+
+
+class MixedBatches:
+    """Batches of several tasks, one task a batch.
+
+    Args:
+        tasks: By name, what has `dataset`, `in_order` and a length, such as `training.Batches`. Targets are int or
+            float vectors, one number a row; a name that two tasks have means the same thing in both.
+        schedule: The task of every batch of the whole training, as its index, see `continual_schedule`; cut into
+            `epochs` equal parts, of which the rest is left out. The default takes all batches of all tasks every
+            epoch, in an order that the seed and the epoch decide (MT-DNN's algorithm 1).
+        epochs: The number of parts of the schedule.
+        seed: Decides the default's order.
+
+    Raises:
+        UserError: The schedule is shorter than its epochs, or names a task that there is not.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, object], schedule: Sequence[int] | None = None, epochs: int = 1, seed: int = 0
+    ):
+        self.tasks = dict(tasks)
+        self.seed = seed
+        self._epochs = None
+        if schedule is not None:
+            schedule = np.asarray(schedule, "int64")
+            if len(schedule) < epochs or not set(schedule.tolist()) <= set(range(len(self.tasks))):
+                last = len(self.tasks) - 1
+                raise UserError(
+                    f"a schedule of {epochs} epochs needs as many batches, each of a task from 0 to {last}."
+                )
+            size = len(schedule) // epochs
+            self._epochs = schedule[: size * epochs].reshape(epochs, size)
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return len(self.order(0))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """int[batches]: the task of every batch of an epoch.
+
+        Raises:
+            UserError: The schedule is over.
+        """
+        if self._epochs is not None:
+            if epoch >= len(self._epochs):
+                raise UserError(f"the schedule has {len(self._epochs)} epochs: train for no more.")
+            return self._epochs[epoch]
+        tasks = np.repeat(np.arange(len(self.tasks)), [len(batches) for batches in self.tasks.values()])
+        return np.random.default_rng((self.seed, epoch)).permutation(tasks)
+
+    def dataset(self, first_epoch: int = 0, epochs: int = 1) -> tf.data.Dataset:
+        """The batches `(inputs, targets)` of the epochs from `first_epoch` up to, not including, `epochs`."""
+        orders = [self.order(epoch) for epoch in range(epochs)]
+        before, order = (
+            np.concatenate([np.zeros(0, "int64"), *part]) for part in (orders[:first_epoch], orders[first_epoch:])
+        )
+        datasets = []
+        for index, batches in enumerate(self.tasks.values()):
+            # A task goes on where the epoch before left it.
+            start, number = int((before == index).sum()), int((order == index).sum())
+            first, skip = divmod(start, len(batches))
+            last = -(-(start + number) // len(batches))
+            datasets.append(batches.dataset(first, max(last, first + 1)).skip(skip))
+        choices = tf.data.Dataset.from_tensor_slices(order)
+        return tf.data.Dataset.choose_from_datasets(self._alike(datasets), choices, stop_on_empty_dataset=False)
+
+    def in_order(self) -> tf.data.Dataset:
+        """All batches of one task after the other."""
+        first, *others = self._alike([batches.in_order() for batches in self.tasks.values()])
+        for other in others:
+            first = first.concatenate(other)
+        return first
+
+    @staticmethod
+    def _alike(datasets):
+        """The datasets with the targets of all, where the unknown ones are -1 or NaN."""
+        specs = {}
+        for dataset in datasets:
+            specs |= dataset.element_spec[1]
+
+        def fill(inputs, targets):
+            rows = tf.shape(inputs["token_ids"])[0]
+            missing = {
+                name: tf.fill([rows], tf.constant(np.nan if spec.dtype.is_floating else -1, spec.dtype))
+                for name, spec in specs.items()
+                if name not in targets
+            }
+            filled = {**targets, **missing}
+            # Whatever batch size a task's own shape tells.
+            return inputs, {name: tf.ensure_shape(filled[name], [None]) for name in specs}
+
+        return [dataset.map(fill) for dataset in datasets]
+
+
+def continual_schedule(iterations: Sequence[int], seed: int = 0) -> np.ndarray:
+    """ERNIE 2.0's continual multi-task schedule: stage s trains tasks 0 to s together.
+
+    A task's iterations are shared evenly by the stages that it is in; what does not divide comes in the later ones.
+
+    Args:
+        iterations: The number of batches of every task, in the order in which tasks are added.
+        seed: Decides the order within a stage.
+
+    Returns:
+        int[sum of iterations]: the task of every batch.
+
+    Example:
+    >>> continual_schedule([2, 1]).tolist() in ([0, 0, 1], [0, 1, 0])
+    True
+    """
+    stages = []
+    for stage in range(len(iterations)):
+        counts = [
+            number * (stage - task + 1) // (len(iterations) - task)
+            - number * (stage - task) // (len(iterations) - task)
+            for task, number in enumerate(iterations[: stage + 1])
+        ]
+        stages.append(np.random.default_rng((seed, stage)).permutation(np.repeat(np.arange(stage + 1), counts)))
+    return np.concatenate(stages)

@@ -1,0 +1,358 @@
+r"""Byte-level byte-pair encoding (Radford et al., 2019, GPT-2) as RoBERTa uses it, as TensorFlow operations.
+
+Byte-pair encoding (Sennrich et al., 2016, arXiv:1508.07909) joins, as long as it can, the neighbours whose pair was
+learnt first. Over bytes it can spell any text, so nothing is unknown; over words split off by GPT-2's expression, which
+keeps a blank with the word that it precedes. Token ids equal those of Hugging Face's `tokenizers`, but that letters and
+digits are those of the Unicode of TensorFlow's RE2 (15.0): later ones split words otherwise.
+
+All is constants of the graph: no table to initialise, no cache, no state. Most words are one piece, found by one
+look-up. The others are joined together in a loop, all words of a batch at a time: as many rounds as the longest
+word has joins, each `O(n log M)` for the n symbols that are left and M learnt pairs. `keras_nlp`'s
+`BytePairTokenizer` needs tables, keeps a growing cache in the graph and splits whitespace by other rules.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfmodels.errors import UserError
+from tfmodels.text import characters
+from tfmodels.text.vocabulary import ROBERTA_TOKENS, SpecialTokens, Tokenizer, read_text
+
+_FILES = ("vocab.json", "merges.txt")
+_MERGES_HEADER = "#version: 0.2"
+
+# GPT-2's expression, but for `\s+(?!\S)|\s+`: RE2 cannot look ahead, so white space is split into characters here and
+# joined again by `_join_white_space`.
+_SPACE = characters.UNICODE_WHITE_SPACE
+_WORD = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{_SPACE}\p{{L}}\p{{N}}]+|[{_SPACE}]"
+
+# The splitting stops at a NUL. Written as two characters that are neither letter, digit nor space it passes.
+_ESCAPE = "\U0010ffff"
+_ESCAPED_NUL, _ESCAPED_ESCAPE = _ESCAPE + "\x01", _ESCAPE + "\x02"
+
+_HASHES = 2**63 - 1
+_NO_RANK = 2**31 - 1
+# `tf.equal` and not `==`, which in a graph of the old kind asks whether two tensors are one.
+
+
+def _byte_characters() -> str:
+    """Returns the characters that stand for the 256 bytes in a vocabulary: printable, and no white space (GPT-2)."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
+
+
+BYTE_CHARACTERS = _byte_characters()
+_BYTES = {character: byte for byte, character in enumerate(BYTE_CHARACTERS)}
+
+
+def split_words(text: tf.Tensor) -> tf.RaggedTensor:
+    """Splits text into the words within which byte-pair encoding joins bytes.
+
+    Args:
+        text: string[B], UTF-8; undecodable bytes become U+FFFD.
+
+    Returns:
+        string[B, None]: words whose concatenation is the text.
+
+    Raises:
+        UserError: `text` is not a vector of strings.
+
+    Example:
+    >>> split_words(["It's  2 late!"])
+    <tf.RaggedTensor [[b'It', b"'s", b' ', b' 2', b' late', b'!']]>
+    """
+    text = tf.convert_to_tensor(text)
+    if text.dtype != tf.string or text.shape.rank != 1:
+        raise UserError(f"Texts must be a vector of strings, not {text.dtype.name} of shape {text.shape}.")
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    text = tf.strings.regex_replace(tf.strings.regex_replace(text, _ESCAPE, _ESCAPED_ESCAPE), r"\x{0}", _ESCAPED_NUL)
+    words = _join_white_space(tf_text.regex_split(text, _WORD, _WORD))
+    flat = tf.strings.regex_replace(
+        tf.strings.regex_replace(words.values, _ESCAPED_NUL, "\0"), _ESCAPED_ESCAPE, _ESCAPE
+    )
+    return words.with_values(flat)
+
+
+def _join_white_space(words: tf.RaggedTensor) -> tf.RaggedTensor:
+    r"""Joins runs of single white-space words; the last of a run stays alone before a word that begins without one.
+
+    That is `\s+(?!\S)|\s+`: a run of white space gives its last character back if a word follows, and where that
+    character is a blank the word has taken it already.
+    """
+    flat, splits = words.values, words.row_splits
+    count = tf.size(flat, tf.int64)
+    space = tf.strings.regex_full_match(flat, f"[{_SPACE}]")
+    starts_solid = ~(space | tf.strings.regex_full_match(flat, r"(?s) .+"))
+    row = words.value_rowids()
+    same_row = tf.equal(row[1:], row[:-1])
+    solid_follows = tf.concat([starts_solid[1:] & same_row, [False]], 0)[:count]
+    space_precedes = tf.concat([[False], space[:-1] & same_row], 0)[:count]
+    first = tf.where(~(space & space_precedes & ~solid_follows))[:, 0]
+    owner = tf.searchsorted(first, tf.range(count), side="right") - 1
+    joined = tf.strings.unsorted_segment_join(flat, owner, tf.size(first))
+    return tf.RaggedTensor.from_row_splits(joined, tf.searchsorted(first, splits), validate=False)
+
+
+class ByteLevelBPETokenizer(Tokenizer):
+    """Turns text into the ids of byte-level BPE pieces.
+
+    A text's own "<mask>" or "</s>" is plain text, never the special token: what a user sends cannot forge the structure
+    of a sequence.
+
+    Args:
+        vocabulary: The path of a `vocab.json` (piece to id), or the pieces in the order of their ids. A piece has one
+            character a byte, as GPT-2 writes it ("Ġ" is the blank); all 256 must be among them.
+        merges: The path of a `merges.txt`, or the pairs of pieces in the order in which they are joined.
+        special_tokens: Which pieces are special; those that the vocabulary lacks have no id.
+        add_prefix_space: Begin every text with a blank, so that its first word is a word like the others.
+
+    Raises:
+        UserError: A file cannot be read, the vocabulary lacks a byte or a joined piece, or holds a piece twice.
+
+    Example:
+    >>> pieces = ["<s>", "<pad>", "</s>", "<unk>", *sorted(BYTE_CHARACTERS), "lo", "low", "Ġlow"]
+    >>> tokenizer = ByteLevelBPETokenizer(pieces, [("l", "o"), ("lo", "w"), ("Ġ", "low")])
+    >>> tokenizer(["low low lot"])
+    <tf.RaggedTensor [[261, 262, 224, 260, 87]]>
+    >>> tokenizer.detokenize([[0, 261, 262, 2]])
+    <tf.Tensor: shape=(1,), dtype=string, numpy=array([b'low low'], dtype=object)>
+    """
+
+    kind = "byte_level_bpe"
+
+    def __init__(
+        self,
+        vocabulary: str | os.PathLike | Sequence[str],
+        merges: str | os.PathLike | Sequence[tuple[str, str]],
+        special_tokens: SpecialTokens = ROBERTA_TOKENS,
+        add_prefix_space: bool = False,
+    ):
+        if isinstance(vocabulary, (str, os.PathLike)):
+            vocabulary = _read_vocabulary(Path(vocabulary))
+        if isinstance(merges, (str, os.PathLike)):
+            merges = _read_merges(Path(merges))
+        super().__init__(vocabulary, special_tokens)
+        self.add_prefix_space = bool(add_prefix_space)
+        self._merges = [tuple(pair) for pair in merges]
+        special = set(special_tokens.names())
+        # A special piece, or one that is not spelt in byte characters, comes from no text: it spells itself.
+        self._spellings = [
+            bytes(map(_BYTES.get, piece)) if piece not in special and _BYTES.keys() >= set(piece) else piece.encode()
+            for piece in self._pieces
+        ]
+        self._lengths = np.array([len(spelling) for spelling in self._spellings], np.int64)
+        self._byte_ids = np.array([self._id_of(character) for character in BYTE_CHARACTERS], np.int32)
+        self._build_merges()
+        self._build_words()
+        # Eagerly the loop would be a Python loop; as a function it is one operation, and exports as one.
+        signature = [tf.TensorSpec([None], tf.string)]
+        self._encode = tf.function(self._encode_words, input_signature=signature, autograph=False)
+
+    def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenises a batch of texts.
+
+        Args:
+            text: string[B], UTF-8; undecodable bytes become U+FFFD.
+
+        Returns:
+            int32[B, None]: the ids of the pieces, without special tokens.
+
+        Raises:
+            UserError: `text` is not a vector of strings.
+        """
+        text = tf.convert_to_tensor(text)
+        words = split_words(tf.strings.regex_replace(text, "^([^ ])", r" \1") if self.add_prefix_space else text)
+        ids, splits = self._encode(words.values)
+        return tf.RaggedTensor.from_row_splits(ids, tf.gather(splits, words.row_splits), validate=False)
+
+    def tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Tokenises a batch of texts and says where each piece comes from.
+
+        Args:
+            text: string[B], UTF-8; offsets are those of the text after undecodable bytes became U+FFFD.
+
+        Returns:
+            int32[B, None] ids, int64[B, None] the byte at which each piece begins, and int64[B, None] the byte at
+            which it has ended. A blank belongs to the piece that it begins.
+        """
+        ids = self(text)
+        limits = tf.cumsum(tf.gather(self._lengths, ids.values))
+        starts = limits - tf.gather(self._lengths, ids.values)
+        # Positions in the text are those in all texts less where the row begins.
+        begun = tf.gather(tf.concat([[0], limits], 0), ids.row_splits[:-1])
+        prefix = 0
+        if self.add_prefix_space:
+            prefix = tf.cast(tf.strings.regex_full_match(text, "(?s)[^ ].*"), tf.int64)
+        begun = tf.gather(begun + prefix, ids.value_rowids())
+        return ids, ids.with_values(tf.maximum(starts - begun, 0)), ids.with_values(limits - begun)
+
+    def detokenize(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+        """Joins pieces: the text itself comes back, without padding and structure.
+
+        Args:
+            token_ids: int[B, T], dense or ragged.
+
+        Returns:
+            string[B]; UTF-8 where the ids are those of a whole text.
+        """
+        token_ids = self._without_special(token_ids)
+        pieces = tf.ragged.map_flat_values(lambda ids: tf.gather(tf.constant(self._spellings), ids), token_ids)
+        return tf.strings.reduce_join(pieces, -1)
+
+    def _begins_word(self, piece: str) -> bool:
+        return self._spellings[self._ids[piece]][:1].isspace()
+
+    def options(self) -> dict:
+        """Returns the arguments besides the vocabulary and the merges."""
+        return {"add_prefix_space": self.add_prefix_space}
+
+    def files(self) -> dict[str, bytes]:
+        """Returns GPT-2's `vocab.json` and `merges.txt`."""
+        vocabulary = json.dumps(self._ids, ensure_ascii=False, indent=1) + "\n"
+        merges = "".join(f"{left} {right}\n" for left, right in self._merges)
+        return dict(zip(_FILES, (vocabulary.encode("utf-8"), f"{_MERGES_HEADER}\n{merges}".encode())))
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike, **options) -> "ByteLevelBPETokenizer":
+        """Makes a tokeniser of a directory's `vocab.json` and `merges.txt`."""
+        return cls(*(Path(directory) / name for name in _FILES), **options)
+
+    def _id_of(self, piece: str) -> int:
+        if piece not in self._ids:
+            raise UserError(
+                f"The vocabulary lacks {piece!r}, which it needs to spell any text or to join pieces: give the "
+                "vocabulary and the merges of one byte-level BPE."
+            )
+        return self._ids[piece]
+
+    def _build_merges(self) -> None:
+        """Lays the pairs out in the order of their keys, `left * V + right`, for binary search."""
+        # A pair that stands there twice counts where it stood last, as in `tokenizers`.
+        ranked = {pair: rank for rank, pair in enumerate(self._merges)}
+        triples = [(self._id_of(left), self._id_of(right), self._id_of(left + right)) for left, right in ranked]
+        left, right, joined = np.array(triples, np.int64).reshape(-1, 3).T
+        rank = np.array(list(ranked.values()), np.int64)
+        # Equal pairs of a word may be joined at once if nothing that they make is joined earlier than they are.
+        first_use = np.full(len(self._pieces), _NO_RANK, np.int64)
+        np.minimum.at(first_use, left, rank)
+        np.minimum.at(first_use, right, rank)
+        keys = left * len(self._pieces) + right
+        order = np.argsort(keys)
+        # One more that no pair can have keeps the arrays from being empty, and every search within them.
+        self._keys = np.append(keys[order], np.iinfo(np.int64).max)
+        self._joined = np.append(joined[order], 0).astype(np.int32)
+        self._ranks = np.append(rank[order], _NO_RANK).astype(np.int32)
+        self._one_at_a_time = np.append((first_use[joined] < rank)[order], False)
+
+    def _build_words(self) -> None:
+        """Finds the pieces that, as words, are encoded as themselves, and lays them out for search by their hash."""
+        with tf.init_scope(), tf.device("CPU:0"):
+            spellings = np.array(self._spellings, object)
+            encode = tf.function(self._join_bytes, autograph=False)
+            ids, splits = (part.numpy() for part in encode(tf.constant(spellings)))
+            alone = np.flatnonzero(np.diff(splits) == 1)
+            alone = alone[ids[splits[alone]] == alone]
+            hashes = tf.strings.to_hash_bucket_fast(spellings[alone], _HASHES).numpy()
+        order = np.argsort(hashes, kind="stable")
+        # One hash for two pieces would hide the second, which then is found by joining. The last one is no UTF-8, so no
+        # word; nor is any word empty.
+        self._word_spellings = np.append(spellings[alone[order]], b"\xff\xff")
+        self._word_hashes = np.append(hashes[order], _HASHES)
+        self._word_ids = np.append(alone[order], -1).astype(np.int32)
+
+    def _encode_words(self, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Encodes words, each distinct one once.
+
+        Args:
+            words: string[W].
+
+        Returns:
+            int32[P] ids and int64[W + 1] where those of each word begin.
+        """
+        distinct, which = tf.unique(words)  # string[U], int32[W]
+        place = tf.searchsorted(self._word_hashes, tf.strings.to_hash_bucket_fast(distinct, _HASHES))
+        found = tf.equal(tf.gather(tf.constant(self._word_spellings), place), distinct)
+        parts, splits = self._join_bytes(tf.boolean_mask(distinct, ~found))
+        # The ids of all distinct words: those of one piece, then those of several.
+        ids = tf.concat([tf.gather(self._word_ids, place), parts], 0)
+        several = tf.where(found, 0, tf.cumsum(tf.cast(~found, tf.int32)))  # 1 is the first word of several pieces
+        size = tf.size(distinct, tf.int64)
+        begin = tf.where(found, tf.range(size), size + tf.gather(splits, tf.maximum(several - 1, 0)))
+        end = tf.where(found, begin + 1, size + tf.gather(splits, several))
+        rows = tf.ragged.range(tf.gather(begin, which), tf.gather(end, which))
+        return tf.gather(ids, rows.values), rows.row_splits
+
+    def _join_bytes(self, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Joins the bytes of words as long as there are pairs to join.
+
+        Args:
+            words: string[R].
+
+        Returns:
+            int32[P] ids and int64[R + 1] where those of each word begin.
+        """
+        count = tf.size(words)
+        # Every byte is a character of Latin-1.
+        data = tf.strings.unicode_decode(words, "ISO-8859-1", replace_control_characters=False)
+        symbols = tf.gather(self._byte_ids, data.values)  # int32[S]
+        word = tf.cast(data.value_rowids(), tf.int32)  # int32[S]
+        num_pieces = len(self._pieces)
+
+        def join(symbols, word, _):
+            left, right = symbols[:-1], symbols[1:]
+            key = tf.cast(left, tf.int64) * num_pieces + tf.cast(right, tf.int64)
+            place = tf.searchsorted(self._keys, key)
+            known = tf.equal(tf.gather(self._keys, place), key) & tf.equal(word[:-1], word[1:])
+            rank = tf.where(known, tf.gather(self._ranks, place), _NO_RANK)
+            best = tf.math.unsorted_segment_min(rank, word[:-1], count)
+            chosen = known & tf.equal(rank, tf.gather(best, word[:-1]))
+            position = tf.range(tf.size(left))
+            if self._one_at_a_time.any():
+                first = tf.math.unsorted_segment_min(tf.where(chosen, position, _NO_RANK), word[:-1], count)
+                alone = tf.gather(self._one_at_a_time, place)
+                chosen &= ~alone | tf.equal(position, tf.gather(first, word[:-1]))
+            # Of overlapping pairs, as in "aaaa", every second is joined, from the left.
+            begins = chosen & ~tf.concat([[False], chosen[:-1]], 0)[: tf.size(left)]
+            run = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+            begun = tf.gather(tf.concat([tf.where(begins)[:, 0], [0]], 0), tf.maximum(run, 0))
+            chosen &= tf.equal((position - tf.cast(begun, tf.int32)) % 2, 0)
+
+            symbols = tf.concat([tf.where(chosen, tf.gather(self._joined, place), left), symbols[-1:]], 0)
+            kept = tf.where(tf.concat([[True], ~chosen], 0)[: tf.size(symbols)])[:, 0]
+            return tf.gather(symbols, kept), tf.gather(word, kept), tf.reduce_any(chosen)
+
+        shapes = (tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([]))
+        symbols, word, _ = tf.while_loop(lambda *state: state[2], join, (symbols, word, True), shapes)
+        return symbols, tf.searchsorted(word, tf.range(count + 1), out_type=tf.int64)
+
+
+def _read_vocabulary(file: Path) -> list[str]:
+    """Reads a `vocab.json`, whose ids must be those of a list."""
+    content = read_text(file, "vocab.json")
+    try:
+        ids = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"The vocabulary {file} is not JSON: give a vocab.json.") from error
+    if not isinstance(ids, Mapping) or sorted(ids.values(), key=str) != sorted(range(len(ids)), key=str):
+        raise UserError(f"The vocabulary {file} does not number its pieces from 0 on: give a vocab.json, piece to id.")
+    return sorted(ids, key=ids.get)
+
+
+def _read_merges(file: Path) -> list[tuple[str, str]]:
+    """Reads a `merges.txt`: a comment, then a pair a line."""
+    lines = read_text(file, "merges.txt").split("\n")
+    pairs = [line.removesuffix("\r") for line in lines if not line.startswith("#version")]
+    pairs = [tuple(line.split(" ")) for line in pairs if line]
+    for pair in pairs:
+        if len(pair) != 2 or "" in pair:
+            raise UserError(
+                f"The merges {file} hold {' '.join(pair)!r}, which is no pair of pieces: give a merges.txt."
+            )
+    return pairs
