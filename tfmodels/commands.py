@@ -20,8 +20,14 @@ def list_command(pattern):
     """List the registered models, or those that match a shell PATTERN such as 'bert*'."""
     from tfmodels.registry import describe_model, list_models
 
-    table = Table("model", "parameters", "layers", "hidden", "heads", "source")
-    for name in list_models(pattern):
+    table = Table(box=None, pad_edge=False)
+    names = list_models(pattern)
+    # On a narrow screen only the source is cut.
+    table.add_column("model", min_width=max(map(len, names), default=0))
+    for column, width in (("parameters", 11), ("layers", 6), ("hidden", 6), ("heads", 5)):
+        table.add_column(column, justify="right", min_width=width)
+    table.add_column("source", no_wrap=True, max_width=max(Console().width - 64, 16))
+    for name in names:
         _, preset = describe_model(name)
         config = preset.config
         table.add_row(
