@@ -27,7 +27,6 @@ def roberta() -> TextPreprocessor:
 
 
 def xlnet() -> TextPreprocessor:
-    pytest.importorskip("sentencepiece")
     lines = [review.text for review in datasets.movie_reviews()[:500]]
     model = train_unigram(lines, 300, special_tokens=XLNET_TOKENS)
     tokenizer = SentencePieceTokenizer(model, XLNET_TOKENS, strip_accents=True, plain_quotes=True)

@@ -67,7 +67,6 @@ def test_gpt2s_vocabulary_is_told_by_its_special_token(tmp_path):
 @pytest.mark.data
 @pytest.mark.parametrize("tokens, format", [(ALBERT_TOKENS, BERT_FORMAT), (XLNET_TOKENS, XLNET_FORMAT)])
 def test_a_sentencepiece_folder_tells_its_family(tmp_path, tokens, format):
-    pytest.importorskip("sentencepiece")
     model = train_unigram([review.text for review in datasets.movie_reviews()[:500]], 300, special_tokens=tokens)
     (tmp_path / "spiece.model").write_bytes(model)
     tokenizer, found = load_hf_tokenizer(tmp_path)

@@ -1,6 +1,7 @@
 """SentencePiece: ids and offsets equal those of Google's own Python package, but between segmentations of one score."""
 
 import pytest
+import sentencepiece
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from tfmodels.text import (
     train_unigram,
 )
 
-sentencepiece = pytest.importorskip("sentencepiece")
 pytestmark = pytest.mark.data
 
 

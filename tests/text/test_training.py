@@ -161,8 +161,6 @@ def test_a_line_of_ten_megabytes_is_learnt_from():
 
 @pytest.mark.parametrize("train", [train_byte_level_bpe, train_wordpiece, train_unigram])
 def test_what_teaches_nothing_is_refused_in_one_sentence(train):
-    if train is train_unigram:
-        pytest.importorskip("sentencepiece")
     for texts in ([], iter(()), [""]):
         with pytest.raises(UserError, match="no words to learn"):
             train(texts, 300)
@@ -179,7 +177,6 @@ def test_a_vocabulary_without_room_for_the_characters_is_refused():
 
 @pytest.mark.data
 def test_a_unigram_model_is_learnt_the_same_every_time_with_its_special_tokens_first(lines):
-    pytest.importorskip("sentencepiece")
     model = train_unigram(iter(lines[:3_000]), 1_000, special_tokens=XLNET_TOKENS)
     assert model == train_unigram(lines[:3_000], 1_000, special_tokens=XLNET_TOKENS)
     tokenizer = SentencePieceTokenizer(model, XLNET_TOKENS)
@@ -190,7 +187,6 @@ def test_a_unigram_model_is_learnt_the_same_every_time_with_its_special_tokens_f
 
 
 def test_a_unigram_model_learns_from_long_lines_and_refuses_too_little_text():
-    pytest.importorskip("sentencepiece")
     words = ["alpha", "beta", "gamma", "delta"]
     generator = random.Random(0)
     line = " ".join(generator.choices(words, k=200_000))

@@ -213,12 +213,10 @@ def train_unigram(
         The serialised model, for `SentencePieceTokenizer`.
 
     Raises:
-        UserError: The library is not installed, there is no text, or too little for so large a vocabulary.
+        UserError: There is no text, or too little for so large a vocabulary.
     """
-    try:
-        import sentencepiece
-    except ImportError as error:
-        raise UserError("Unigram vocabularies are trained by sentencepiece: `pip install sentencepiece`.") from error
+    import sentencepiece
+
     pad, unk = special_tokens.pad, special_tokens.unk
     if pad is None or unk is None or pad == unk:
         raise UserError("A unigram model needs a padding and an unknown token: name both.")
