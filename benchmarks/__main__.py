@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     "imports": "the cost of `import tfmodels` over `import keras`",
     "encoder": "BERT-base against KerasHub: forward, training step, and the length mix of real reviews",
+    "pretraining": "BERT's pre-training against KerasHub's, on the same paragraphs",
     "student": "teacher against student through TensorFlow Serving's C++ loader",
     "run": "the figures of the last `make run`",
 }

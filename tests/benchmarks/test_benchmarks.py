@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import benchmarks.__main__ as all_benchmarks
-from benchmarks import encoder, imports, run, student
+from benchmarks import encoder, imports, pretraining, run, student
 from benchmarks.results import Result, to_json
 from serving import export_savedmodel
 from tests.models.tiny import tiny
@@ -138,13 +138,20 @@ def test_a_cached_run_has_less_time(tmp_path):
     assert wall.at_most == 90 and wall.reached is False
 
 
+@pytest.mark.data
+def test_pre_training_is_compared_on_the_same_paragraphs():
+    results = pretraining.measure(quick=True, model="bert_tiny", pairs=1)
+    assert [result.at_least for result in results[:2]] == [1.5, None]
+    assert all(result.value > 0 for result in results) and "tokens/s beside" in results[0].note
+
+
 def test_no_run_yet_is_said(tmp_path):
     assert "run `make run` first" in table(run.main, "--output", str(tmp_path))
 
 
 def test_all_benchmarks_are_listed_and_found():
     shown = table(all_benchmarks.main, "--list")
-    for name in ("imports", "encoder", "student", "run", "tries"):
+    for name in ("imports", "encoder", "pretraining", "student", "run", "tries"):
         assert name in shown
     answer = CliRunner().invoke(all_benchmarks.main, ["encodr"])
     assert answer.exit_code == 2 and "choose from imports" in answer.output
