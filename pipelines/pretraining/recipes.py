@@ -195,7 +195,7 @@ _MASKED, _NEXT, _ORDER = objectives.MaskedLanguageModel, objectives.NextSentence
 
 RECIPES = {
     "bert": Recipe(
-        "bert_mini",
+        "bert_tiny",
         WORDPIECE,
         lambda frame: documents.SegmentPair(frame, documents.NextSentences()),
         _masked_text(objectives.TokenMasking, _bert_replacement),
@@ -204,7 +204,7 @@ RECIPES = {
         pair="next_sentence",
     ),
     "whole_word": Recipe(
-        "bert_mini",
+        "bert_tiny",
         WORDPIECE,
         documents.FullSentences,
         _masked_text(objectives.WholeWordMasking, _bert_replacement),
@@ -212,7 +212,7 @@ RECIPES = {
         "arXiv:1906.08101",
     ),
     "roberta": Recipe(
-        "bert_mini",
+        "bert_tiny",
         BYTE_LEVEL_BPE,
         documents.FullSentences,
         _masked_text(objectives.TokenMasking, _bert_replacement),
@@ -229,7 +229,7 @@ RECIPES = {
         pair="sentence_order",
     ),
     "spanbert": Recipe(
-        "bert_mini",
+        "bert_tiny",
         WORDPIECE,
         documents.DocSentences,
         _masked_text(objectives.SpanMasking, _span_replacement),

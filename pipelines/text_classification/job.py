@@ -130,7 +130,7 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
         )
 
     student = build_student(config.student, len(report.classes), "float32").backbone.config
-    sources.check_teacher(config.teacher, config.student, student.num_layers, length)
+    sources.check_teacher(config.teacher, config.student, student, length)
     if length > student.max_sequence_length:
         raise UserError(
             f"the student takes at most {student.max_sequence_length} tokens, fewer than sequence_length {length}: "

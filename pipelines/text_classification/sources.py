@@ -11,6 +11,7 @@ from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory
 from tfmodels.interop import hf_config
+from tfmodels.models import Config
 from tfmodels.registry import describe_model, list_models
 from tfmodels.text import BERT_FORMAT, TextPreprocessor, WordPieceTokenizer, load_hf_tokenizer
 
@@ -38,8 +39,8 @@ def hf_folder(source: str) -> Path | None:
     return None
 
 
-def check_teacher(teacher: TeacherConfig, student: StudentConfig, student_layers: int, sequence_length: int) -> None:
-    """Checks that a teacher takes the texts and has the layers that its student is to learn from.
+def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config, sequence_length: int) -> None:
+    """Checks that a teacher takes the texts and has what its student, of these sizes, is to learn from.
 
     Raises:
         UserError: It does not.
@@ -56,7 +57,13 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, student_layers
     if not student.stages:
         raise UserError("the student has no stages: give at least one.")
     for stage in student.stages:
-        layer_pairs(stage.layer_map, student_layers, config.num_layers)
+        layer_pairs(stage.layer_map, sizes.num_layers, config.num_layers)
+    width = getattr(sizes, "embedding_dim", None) or sizes.hidden_dim
+    if student.embed_like_teacher and width > config.hidden_dim:
+        raise UserError(
+            f"the student's token vectors of {width} numbers cannot be made from the teacher's {config.hidden_dim}: "
+            "lower the student's embedding_dim, or set its embed_like_teacher to false."
+        )
 
 
 def make_preprocessor(text: TextConfig, teacher: TeacherConfig, pairs: bool) -> TextPreprocessor:

@@ -231,6 +231,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
     from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
     from pipelines.text_classification.trainer import build_teacher
     from serving import check_savedmodel
+    from tfmodels.models import BertConfig
 
     path = tmp_path / "corpus.txt"
     path.write_text("\n\n".join(documents(400)))
@@ -251,12 +252,15 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
 
     # What --model takes: the encoder with its own tokeniser, under a new head.
     teacher = TeacherConfig(source=str(output / "encoder"))
-    sources.check_teacher(teacher, StudentConfig(), 2, 32)
+    sizes = BertConfig(num_layers=2, hidden_dim=32)
+    sources.check_teacher(teacher, StudentConfig(), sizes, 32)
     preprocessor = sources.make_preprocessor(TextConfig(sequence_length=32), teacher, pairs=False)
     classifier = build_teacher(teacher, 2, "float32")
     assert classifier(preprocessor(["Nobody painted an umbrella."]))["logits"].shape == (1, 2)
     with pytest.raises(UserError, match="at most 32 tokens"):
-        sources.check_teacher(teacher, StudentConfig(), 2, 64)
+        sources.check_teacher(teacher, StudentConfig(), sizes, 64)
+    with pytest.raises(UserError, match="lower the student's embedding_dim"):
+        sources.check_teacher(teacher, StudentConfig(), sizes.replace(embedding_dim=64), 32)
 
     # Once more: everything comes from the cache, the version stays and the encoder is the same.
     before = (output / "encoder" / "model.safetensors").read_bytes()
