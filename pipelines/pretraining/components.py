@@ -193,12 +193,14 @@ class _RowsExecutor(BaseBeamExecutor):
         io_utils.copy_dir(settings["preprocessor"], f"{examples.uri}/preprocessor")
         with self._make_beam_pipeline() as pipeline:
             for split in SPLITS:
+                # What is held out is little, and pairs need several documents in a shard.
+                shards = settings["shards"] if split == "train" else 1
                 _ = (
                     pipeline
                     | f"files {split}" >> beam.Create(_files(input_dict["documents"], split))
                     | f"spread {split}" >> beam.Reshuffle()
                     | f"read {split}" >> beam.FlatMap(lambda file: _texts([file]))
-                    | f"shard {split}" >> beam.Map(_with_shard, settings["shards"])
+                    | f"shard {split}" >> beam.Map(_with_shard, shards)
                     | f"gather {split}" >> beam.GroupByKey()
                     | f"rows {split}" >> beam.Map(_write_shard, settings, f"{examples.uri}/Split-{split}")
                 )
@@ -264,7 +266,7 @@ def _with_shard(text: str, shards: int) -> tuple[int, tuple[bytes, str]]:
 
 def _write_shard(element, settings: dict, folder: str) -> None:
     """Writes a file of one shard's rows. A worker that repeats it writes the same file again."""
-    path = f"{folder}/rows-{element[0]:05d}-of-{settings['shards']:05d}.tfrecord.gz"
+    path = f"{folder}/rows-{element[0]:05d}.tfrecord.gz"
     fileio.makedirs(folder)
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         for row in _rows_of_shard(element, settings):

@@ -46,7 +46,8 @@ class RowsConfig:
         sequence_length: tokens, special ones included.
         masked: fraction of the tokens to predict; None takes the objective's own.
         copies: How many corruptions of a row there are: 1 is a static mask; None draws a new one every epoch.
-        shards: Documents of one shard may be paired with each other, and are held in memory together.
+        shards: The most files of training rows. Documents of one shard may be paired with each other, and are held in
+            memory together; a small corpus gets fewer.
         chinese_words: Whether ideographs that form a word stay together in whole-word masks and spans.
     """
 

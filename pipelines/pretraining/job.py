@@ -28,6 +28,9 @@ from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, pr
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory, atomic_file
 
+# At least so many documents: pairs of a shard's documents would else be few.
+_DOCUMENTS_A_SHARD = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class JobConfig:
@@ -73,7 +76,7 @@ def essays() -> CorpusConfig:
     return CorpusConfig((str(path),))
 
 
-def pipeline_config(job: JobConfig, corpus: Path):
+def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     """The pipeline's configuration for a prepared corpus, checked as far as is possible without running anything.
 
     Raises:
@@ -97,6 +100,8 @@ def pipeline_config(job: JobConfig, corpus: Path):
     fit = {**dataclasses.asdict(PretrainingConfig.fit), **job.settings.get("fit", {})}
     config = from_dict(PretrainingConfig, {**job.settings, "fit": fit, "paths": dataclasses.asdict(paths)})
     preset = config.encoder.preset or recipe(config.objective).preset
+    shards = max(1, min(config.rows.shards, report.documents["train"] // _DOCUMENTS_A_SHARD))
+    config = dataclasses.replace(config, rows=dataclasses.replace(config.rows, shards=shards))
     # Unknown names and fields are refused here, before anything is read.
     tfmodels.describe_model(preset)[1].config.replace(**config.encoder.overrides)
     if config.baseline not in BASELINES:
@@ -119,7 +124,7 @@ def _run(job: JobConfig, corpus: CorpusConfig, console: Console, started: float)
     with console.status("reading the documents"):
         data, report = prepare(corpus, output / "corpus")
     _describe(console, report)
-    config = pipeline_config(job, data)
+    config = pipeline_config(job, data, report)
     with atomic_file(output / "pipeline.json") as partial:
         partial.write_text(to_json(config) + "\n", encoding="utf-8")
     lines = run_locally(console, create_pipeline(config))

@@ -12,12 +12,14 @@ import tensorflow as tf
 import tfmodels
 from pipelines.commands import OBJECTIVES
 from pipelines.pretraining import components, trainer
-from pipelines.pretraining.corpus import CorpusConfig, prepare, preview
+from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
 from pipelines.pretraining.recipes import BYTE_LEVEL_BPE, RECIPES, WORDPIECE, make_backbone, max_predictions, recipe
 from tfmodels.errors import UserError
 from tfmodels.objectives import CorruptedBatches
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import FitConfig, fit
+
+REPORT = CorpusReport(1, {"train": 100, "validation": 5}, {"train": 9_000, "validation": 500}, 0)
 
 # Byte-level BPE spells with 256 bytes; so few words have no more than 50 unigram pieces.
 VOCABULARY_SIZES = {WORDPIECE: 90, BYTE_LEVEL_BPE: 330}
@@ -284,4 +286,12 @@ def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settin
     from pipelines.pretraining.job import JobConfig, pipeline_config
 
     with pytest.raises(UserError, match=message):
-        pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path)
+        pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path, REPORT)
+
+
+def test_a_small_corpus_has_few_shards(tmp_path):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    for documents_in_all, shards in ((2, 1), (39, 1), (60, 3), (10_000, 4)):
+        report = dataclasses.replace(REPORT, documents={"train": documents_in_all, "validation": 1})
+        assert pipeline_config(JobConfig(str(tmp_path)), tmp_path, report).rows.shards == shards
