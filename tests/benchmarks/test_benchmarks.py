@@ -12,6 +12,7 @@ from benchmarks import encoder, imports, pretraining, run, student
 from benchmarks.results import Result, to_json
 from serving import export_savedmodel
 from tests.models.tiny import tiny
+from tests.support.data import english_prose
 from tfmodels.errors import UserError
 from tfmodels.models import TextClassifier
 from tfmodels.text import TextPreprocessor, WordPieceTokenizer
@@ -140,6 +141,7 @@ def test_a_cached_run_has_less_time(tmp_path):
 
 @pytest.mark.data
 def test_pre_training_is_compared_on_the_same_paragraphs():
+    english_prose()
     results = pretraining.measure(quick=True, model="bert_tiny", pairs=1)
     assert [result.at_least for result in results[:2]] == [1.5, None]
     assert all(result.value > 0 for result in results) and "tokens/s beside" in results[0].note

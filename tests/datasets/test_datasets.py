@@ -5,10 +5,10 @@ import doctest
 import hashlib
 import json
 import re
-import shutil
 
 import pytest
 
+from tests.support.data import english_prose
 from tfmodels import datasets
 from tfmodels.datasets import texts, weights, words
 from tfmodels.errors import UserError
@@ -82,9 +82,8 @@ def test_newsgroups_have_the_counts_of_their_split_by_date():
     assert all("\t" not in post.text for post in posts)
 
 
-@pytest.mark.skipif(shutil.which("apt-get") is None, reason="a Debian package, which needs apt-get")
 def test_english_prose_is_prose():
-    essays = datasets.english_prose()
+    essays = english_prose()
     assert len(essays) == 127
     assert 11_000_000 < sum(map(len, essays)) < 11_300_000
     text = "\n\n".join(essays)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.data import english_prose
 from tests.text import reference
 from tfmodels import datasets
 from tfmodels.errors import UserError
@@ -64,7 +65,7 @@ def test_time_is_linear_in_the_text(unit):
 
 @pytest.mark.data
 def test_real_prose_is_split_into_sentences_of_a_usual_length():
-    essay = max(datasets.english_prose(), key=len)
+    essay = max(english_prose(), key=len)
     sentences = split_sentences(essay)
     words = sum(len(sentence.split()) for sentence in sentences) / len(sentences)
     assert 15 < words < 35

@@ -222,7 +222,7 @@ def _download_deb(package: Package, scratch: Path) -> Path:
     title = f"{package.name} {package.version}"
     advice = (
         "it needs the apt-get of a Debian or Ubuntu that has this version (after `apt-get update`), or its .deb file "
-        f"in a folder that TFMODELS_DEBS names, from https://snapshot.debian.org/package/{package.name}/"
+        "in a folder that TFMODELS_DEBS names, from Debian's archive of snapshots"
     )
     shelf = os.environ.get("TFMODELS_DEBS")
     given = sorted(Path(shelf).glob(f"{package.name}_{package.version}_*.deb")) if shelf else []
