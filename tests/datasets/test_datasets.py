@@ -85,6 +85,7 @@ def test_newsgroups_have_the_counts_of_their_split_by_date():
 def test_english_prose_is_prose():
     essays = english_prose()
     assert len(essays) == 127
+    assert essays[31].startswith("A.2 What does anarchism stand for")
     assert 11_000_000 < sum(map(len, essays)) < 11_300_000
     text = "\n\n".join(essays)
     assert not re.search(r"\*\*|\]\(|^#|<[a-z]+>|&[a-z]+;", text, re.MULTILINE), "signs of Markdown or HTML are left"

@@ -203,7 +203,7 @@ def english_prose() -> list[str]:
 
     Example:
     >>> from tfmodels import datasets
-    >>> datasets.english_prose()[31][:33]
+    >>> datasets.english_prose()[31][:33]  # doctest: +SKIP
     'A.2 What does anarchism stand for'
     """
     folder = fetch(ANARCHISM) / "markdown"
