@@ -9,8 +9,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-import numpy as np
-
 import tfmodels
 from tfmodels import objectives
 from tfmodels.errors import UserError
@@ -166,9 +164,7 @@ def _mask_replacement(tokenizer):
 
 def _albert_spans(masked, most):
     # ALBERT (arXiv:1909.11942, section 4.1, equation 2): p(n) = (1/n) / (1 + 1/2 + 1/3).
-    chooser = objectives.SpanMasking(masked, most, max_length=3)
-    chooser.length_probabilities = np.array([6, 3, 2]) / 11
-    return chooser
+    return objectives.SpanMasking(masked, most, length_probabilities=[1, 1 / 2, 1 / 3])
 
 
 def _pretrainer(*parts):

@@ -217,6 +217,13 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
         np.testing.assert_allclose(twin(inputs)[output], value, atol=1e-5, err_msg=output)
 
 
+def test_alberts_spans_are_of_one_to_three_words(preprocessors):
+    tokenizer = TextPreprocessor.load(preprocessors["albert"]).tokenizer
+    chooser = recipe("albert").corruption(tokenizer, 0.15, 5).choose
+    # arXiv:1909.11942, equation 2.
+    np.testing.assert_allclose(chooser.length_probabilities, [6 / 11, 3 / 11, 2 / 11])
+
+
 def test_an_objective_without_a_generator_is_told_so():
     backbone = tfmodels.create_model("bert_tiny", vocabulary_size=50, num_layers=1)
     with pytest.raises(UserError, match="a model with a generator, such as electra_small"):

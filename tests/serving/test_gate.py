@@ -52,7 +52,8 @@ def test_a_good_export_passes_every_check(exported):
     assert report.passed
     assert set(report.checks.values()) == {"passed"}
     assert report.rows_compared == 2 * (1 + 7 + 256)
-    assert report.max_difference < 1e-5
+    # The rounding of float32 sums: 1.2e-6 was seen.
+    assert report.max_difference < 2e-6
     assert report.warmup_requests == 12
     assert report.latency["1"]["median_ms"] <= report.latency["1"]["p99_ms"]
     assert report.latency["256"]["rows_per_second"] > 0

@@ -77,14 +77,18 @@ class SpanMasking(Chooser):
         max_predictions: P.
         success: The p of the geometric distribution.
         max_length: words; the distribution is cut there and normalised. The mean is 3.8 for the defaults.
+        length_probabilities: of spans of 1, 2 ... words, instead of the geometric ones.
         units: What the spans are made of: `words`, `tokens`, or another function of the batch, see `words`.
     """
 
-    def __init__(self, rate=0.15, max_predictions=20, success=0.2, max_length=10, units=None):
+    def __init__(
+        self, rate=0.15, max_predictions=20, success=0.2, max_length=10, length_probabilities=None, units=None
+    ):
         super().__init__(max_predictions)
         self.rate = _fraction(rate)
-        self.length_probabilities = success * (1 - success) ** np.arange(max_length)
-        self.length_probabilities /= self.length_probabilities.sum()
+        if length_probabilities is None:
+            length_probabilities = success * (1 - success) ** np.arange(max_length)
+        self.length_probabilities = np.asarray(length_probabilities, "float64") / np.sum(length_probabilities)
         self.units = units or words
 
     def __call__(self, batch, draw):

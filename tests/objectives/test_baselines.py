@@ -1,0 +1,57 @@
+"""The n-gram models against counts by hand, and what they are asked about."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tfmodels.objectives import NgramBaselines, predictions_of
+
+# Two rows; 0 and 1 are special, and 5 never occurs.
+ROWS = [[0, 2, 3, 2, 3, 1], [0, 3, 2, 1]]
+TOKENS, SPLITS, V, SPECIAL = np.concatenate(ROWS), np.array([0, 6, 10]), 6, (0, 1)
+
+
+def unigram(token):
+    counts = {number: 1 + sum(row.count(number) for row in ROWS) for number in range(2, V)}
+    return counts[token] / sum(counts.values())
+
+
+def bigram(before, token):
+    pairs = [pair for row in ROWS for pair in pairwise(row) if pair[1] not in SPECIAL]
+    after = [second for first, second in pairs if first == before]
+    return after.count(token) / len(after) if after else None
+
+
+def test_both_losses_are_those_of_the_counts():
+    asked = [(0, 2), (2, 3), (3, 2), (3, 3), (5, 2), (-1, 3)]
+    expected = []
+    for weight in np.linspace(0, 0.95, 20):
+        mixed = []
+        for before, token in asked:
+            found = bigram(before, token)
+            mixed.append(unigram(token) if found is None else weight * found + (1 - weight) * unigram(token))
+        expected.append(-sum(map(math.log, mixed)) / len(mixed))
+    losses = NgramBaselines(TOKENS, SPLITS, V, SPECIAL).losses([t for _, t in asked], [b for b, _ in asked])
+    assert losses["unigram"] == pytest.approx(-sum(math.log(unigram(t)) for _, t in asked) / len(asked))
+    assert losses["bigram"] == pytest.approx(min(expected))
+
+
+def test_no_pair_reaches_over_the_end_of_a_row():
+    # 1 ends the first row and 7 begins the second: only across the border would 7 follow 1.
+    baselines = NgramBaselines(np.array([2, 1, 7, 2]), np.array([0, 2, 4]), 8)
+    losses = baselines.losses([7], [1])
+    assert losses["bigram"] == pytest.approx(losses["unigram"])
+
+
+def test_predictions_are_read_from_the_row_as_it_was():
+    # 9 is a mask: tokens 4 and 5 were hidden side by side, and the first token of the second row.
+    inputs = {"token_ids": np.array([[3, 9, 9], [9, 7, 0]])}
+    targets = {
+        "positions": np.array([[1, 2], [0, 0]]),
+        "labels": np.array([[4, 5], [6, 0]]),
+        "weights": np.array([[1.0, 1.0], [1.0, 0.0]]),
+    }
+    labels, before = predictions_of([(inputs, targets)])
+    assert labels.tolist() == [4, 5, 6] and before.tolist() == [3, 4, -1]
