@@ -40,7 +40,6 @@ class Exported:
 
 def tiny_classifier(seed: int, *, dtype: str | None = None) -> TextClassifier:
     """A BERT of one layer whose answers differ from text to text, and from seed to seed."""
-    random = np.random.default_rng(seed)
     backbone = tfmodels.create_model(
         "bert_tiny",
         num_layers=1,
@@ -50,7 +49,12 @@ def tiny_classifier(seed: int, *, dtype: str | None = None) -> TextClassifier:
         vocabulary_size=len(VOCABULARY),
         dtype=dtype,
     )
-    model = TextClassifier(backbone, num_classes=len(LABELS))
+    return randomised(TextClassifier(backbone, num_classes=len(LABELS)), seed)
+
+
+def randomised(model: keras.Model, seed: int) -> keras.Model:
+    """A model with weights that are large enough for its answers to differ from text to text."""
+    random = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         variable.assign(random.normal(scale=0.5, size=variable.shape))
     return model

@@ -1,10 +1,10 @@
 """Every tokeniser inside a SavedModel that the C++ loader runs, under a tiny encoder."""
 
-import numpy as np
 import pytest
 
 import tfmodels
 from serving import check_savedmodel, export_savedmodel, keras_reference
+from tests.serving.support import randomised
 from tfmodels import datasets
 from tfmodels.models.tasks import TextClassifier
 from tfmodels.text import (
@@ -46,10 +46,7 @@ def test_an_export_passes_the_gate_of_the_cpp_loader(make, tmp_path):
         num_segments=3,
         vocabulary_size=preprocessor.tokenizer.vocabulary_size(),
     )
-    model = TextClassifier(backbone, num_classes=2)
-    generator = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        variable.assign(generator.normal(scale=0.5, size=variable.shape))
+    model = randomised(TextClassifier(backbone, num_classes=2), seed=0)
     path = export_savedmodel(
         model, tmp_path / "1", preprocessor=preprocessor, warmup_texts=TEXTS, card={"name": "tiny"}
     )

@@ -122,11 +122,6 @@ def test_normalising_before_the_model_equals_hugging_face(model):
     assert [row for row in differing if "\U000111c9" not in row[0]] == []
 
 
-def test_offsets_of_changed_text_are_refused(model):
-    with pytest.raises(UserError, match="without lowercase"):
-        SentencePieceTokenizer(model, lowercase=True).tokenize_with_offsets(["a"])
-
-
 def test_undecodable_bytes_and_long_lines_are_answered(tokenizer):
     assert tokenizer([b"a\xff", "a\ufffd".encode()]).to_list()[0] == tokenizer(["a\ufffd"]).to_list()[0]
     assert tokenizer(["good film " * 1_000_000]).row_lengths()[0] >= 2_000_000

@@ -155,8 +155,40 @@ def test_words_of_rare_characters_do_not_teach():
 
 
 def test_a_line_of_ten_megabytes_is_learnt_from():
-    pieces, _ = train_byte_level_bpe(["lowlowest " * 1_000_000], 300)
-    assert "Ġlowlowest" in pieces
+    line = "lowlowest " * 1_000_000
+    assert "Ġlowlowest" in train_byte_level_bpe([line], 300)[0]
+    assert "lowlowest" in train_wordpiece([line], 60)
+
+
+# "The weather is very good today", "we go to the market every morning": Thai puts blanks between sentences only.
+THAI = ["วันนี้อากาศดีมาก", "พวกเราไปตลาดทุกเช้า", "อากาศที่ตลาดดีมากวันนี้"] * 5
+CHINESE = ["今天天气很好。", "我们每天早上去市场。", "市场的天气很好。"] * 5
+
+
+@pytest.mark.parametrize("lines, unigrams", [(THAI, 30), (CHINESE, 22)], ids=["Thai", "Chinese"])
+def test_languages_without_blanks_are_learnt_and_spelt(lines, unigrams):
+    pieces, merges = train_byte_level_bpe(lines, 330)
+    bpe = ByteLevelBPETokenizer(pieces, merges)
+    assert [text.decode() for text in bpe.detokenize(bpe(lines)).numpy()] == lines
+    unigram = SentencePieceTokenizer(train_unigram(lines, unigrams, special_tokens=XLNET_TOKENS), XLNET_TOKENS)
+    wordpiece = WordPieceTokenizer(train_wordpiece(lines, 120))
+    for tokenizer in (unigram, wordpiece):
+        assert tokenizer.unk_token_id not in tokenizer(lines).flat_values.numpy()
+    # Each ideograph is a word to BERT, while a Thai line is one word of several pieces.
+    per_piece = len("".join(lines)) / wordpiece(lines).flat_values.shape[0]
+    assert per_piece > 1.5 if lines is THAI else per_piece == 1
+
+
+def test_a_word_of_more_than_a_hundred_characters_is_unknown_to_wordpiece_alone():
+    line = "".join(THAI)  # without blanks: one word
+    assert line.count(" ") == 0 and len(line) > 100
+    wordpiece = WordPieceTokenizer(train_wordpiece(THAI, 120))
+    assert wordpiece([line]).to_list() == [[wordpiece.unk_token_id]]
+    # Such words do not teach either: there is nothing else here.
+    with pytest.raises(UserError, match="no words to learn"):
+        train_wordpiece([line * 2], 120)
+    bpe = ByteLevelBPETokenizer(*train_byte_level_bpe([line], 300))
+    assert bpe.detokenize(bpe([line])).numpy()[0].decode() == line
 
 
 @pytest.mark.parametrize("train", [train_byte_level_bpe, train_wordpiece, train_unigram])

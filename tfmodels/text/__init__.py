@@ -17,6 +17,7 @@ from tfmodels.text.documents import (
 from tfmodels.text.formats import BERT_FORMAT, ROBERTA_FORMAT, T5_FORMAT, XLNET_FORMAT, SequenceFormat
 from tfmodels.text.hf import load_hf_tokenizer
 from tfmodels.text.normalize import separate_words
+from tfmodels.text.phrases import NgramTable, SpanMarker, ngrams_of_words, read_names
 from tfmodels.text.preprocessor import TextPreprocessor
 from tfmodels.text.segmenter import ChineseSegmenter
 from tfmodels.text.sentencepiece import SentencePieceTokenizer
@@ -46,8 +47,10 @@ __all__ = [
     "XLNET_TOKENS",
     "ByteLevelBPETokenizer",
     "ChineseSegmenter",
+    "NgramTable",
     "SentencePieceTokenizer",
     "SequenceFormat",
+    "SpanMarker",
     "SpecialTokens",
     "TextPreprocessor",
     "Tokenizer",
@@ -60,7 +63,9 @@ __all__ = [
     "json_documents",
     "line_documents",
     "load_hf_tokenizer",
+    "ngrams_of_words",
     "read_lines",
+    "read_names",
     "separate_words",
     "split_sentences",
     "split_words",

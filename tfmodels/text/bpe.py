@@ -22,6 +22,8 @@ import tensorflow_text as tf_text
 
 from tfmodels.errors import UserError
 from tfmodels.text import characters
+from tfmodels.text.normalize import text_vector
+from tfmodels.text.offsets import Trace
 from tfmodels.text.vocabulary import ROBERTA_TOKENS, SpecialTokens, Tokenizer, read_text
 
 _FILES = ("vocab.json", "merges.txt")
@@ -68,16 +70,18 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
     >>> split_words(["It's  2 late!"])
     <tf.RaggedTensor [[b'It', b"'s", b' ', b' 2', b' late', b'!']]>
     """
-    text = tf.convert_to_tensor(text)
-    if text.dtype != tf.string or text.shape.rank != 1:
-        raise UserError(f"Texts must be a vector of strings, not {text.dtype.name} of shape {text.shape}.")
-    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    text = _decodable(text_vector(text))
     text = tf.strings.regex_replace(tf.strings.regex_replace(text, _ESCAPE, _ESCAPED_ESCAPE), r"\x{0}", _ESCAPED_NUL)
     words = _join_white_space(tf_text.regex_split(text, _WORD, _WORD))
     flat = tf.strings.regex_replace(
         tf.strings.regex_replace(words.values, _ESCAPED_NUL, "\0"), _ESCAPED_ESCAPE, _ESCAPE
     )
     return words.with_values(flat)
+
+
+def _decodable(text: tf.Tensor) -> tf.Tensor:
+    """string[B]: the texts with U+FFFD in place of undecodable bytes."""
+    return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
 
 
 def _join_white_space(words: tf.RaggedTensor) -> tf.RaggedTensor:
@@ -167,21 +171,15 @@ class ByteLevelBPETokenizer(Tokenizer):
         Raises:
             UserError: `text` is not a vector of strings.
         """
-        text = tf.convert_to_tensor(text)
+        text = _decodable(text_vector(text))
         words = split_words(tf.strings.regex_replace(text, "^([^ ])", r" \1") if self.add_prefix_space else text)
         ids, splits = self._encode(words.values)
         return tf.RaggedTensor.from_row_splits(ids, tf.gather(splits, words.row_splits), validate=False)
 
     def tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Tokenises a batch of texts and says where each piece comes from.
-
-        Args:
-            text: string[B], UTF-8; offsets are those of the text after undecodable bytes became U+FFFD.
-
-        Returns:
-            int32[B, None] ids, int64[B, None] the byte at which each piece begins, and int64[B, None] the byte at
-            which it has ended. A blank belongs to the piece that it begins.
-        """
+        """See `Tokenizer.tokenize_with_offsets`; pieces of one character share its bytes out among them."""
+        trace = Trace.of(text_vector(text))
+        text = trace.text()
         ids = self(text)
         limits = tf.cumsum(tf.gather(self._lengths, ids.values))
         starts = limits - tf.gather(self._lengths, ids.values)
@@ -191,7 +189,8 @@ class ByteLevelBPETokenizer(Tokenizer):
         if self.add_prefix_space:
             prefix = tf.cast(tf.strings.regex_full_match(text, "(?s)[^ ].*"), tf.int64)
         begun = tf.gather(begun + prefix, ids.value_rowids())
-        return ids, ids.with_values(tf.maximum(starts - begun, 0)), ids.with_values(limits - begun)
+        starts, limits = ids.with_values(tf.maximum(starts - begun, 0)), ids.with_values(limits - begun)
+        return ids, *trace.origins(starts, limits)
 
     def detokenize(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         """Joins pieces: the text itself comes back, without padding and structure.

@@ -20,7 +20,7 @@ MAX_WORD_CHARACTERS = 100
 # What such a word is replaced by: longer in bytes than any word that is left can be in UTF-8, so that a tokeniser
 # with that limit calls it unknown too.
 MAX_WORD_BYTES = 4 * MAX_WORD_CHARACTERS
-_OVERLONG_WORD = "x" * (MAX_WORD_BYTES + 1)
+OVERLONG_WORD = "x" * (MAX_WORD_BYTES + 1)
 
 _ASCII_PUNCTUATION = r"[!-/:-@\[-`{-~]"
 # Printable ASCII and ordinary white space, without an overlong word.
@@ -33,6 +33,18 @@ _PLAIN_TEXT = (
 # lowered beforehand (and the ASCII letters, by an operation that knows no locale).
 _LOWERED_FIRST = {"Σ": "σ"}
 _LOWERED_FIRST_IF_ACCENTED = {"İ": "i\u0307", "Ì": "ì", "Í": "í", "Ĩ": "ĩ", "Į": "į"}
+
+
+def text_vector(text: tf.Tensor) -> tf.Tensor:
+    """Makes string[B] of texts.
+
+    Raises:
+        UserError: They are no vector of strings.
+    """
+    text = tf.convert_to_tensor(text)
+    if text.dtype != tf.string or text.shape.rank != 1:
+        raise UserError(f"Texts must be a vector of strings, not {text.dtype.name} of shape {text.shape}.")
+    return text
 
 
 def separate_words(text: tf.Tensor, *, lowercase: bool = True, strip_accents: bool | None = None) -> tf.Tensor:
@@ -56,9 +68,7 @@ def separate_words(text: tf.Tensor, *, lowercase: bool = True, strip_accents: bo
     >>> tf.strings.split(separate_words(tf.constant(["It's GREAT!", "L'été"])))
     <tf.RaggedTensor [[b'it', b"'", b's', b'great', b'!'], [b'l', b"'", b'ete']]>
     """
-    text = tf.convert_to_tensor(text)
-    if text.dtype != tf.string or text.shape.rank != 1:
-        raise UserError(f"Texts must be a vector of strings, not {text.dtype.name} of shape {text.shape}.")
+    text = text_vector(text)
     if strip_accents is None:
         strip_accents = lowercase
 
@@ -99,4 +109,4 @@ def _separate(text: tf.Tensor, lowercase: bool, strip_accents: bool) -> tf.Tenso
         text = lower_case(text, accents_stripped=strip_accents)
     # BERT sets ideographs apart before it decomposes: the same, since no ideograph decomposes into anything else.
     text = tf.strings.regex_replace(text, f"[{characters.IDEOGRAPHS}{characters.PUNCTUATION}]", r" \0 ")
-    return tf.strings.regex_replace(text, f"[^ ]{{{MAX_WORD_CHARACTERS + 1},}}", _OVERLONG_WORD)
+    return tf.strings.regex_replace(text, f"[^ ]{{{MAX_WORD_CHARACTERS + 1},}}", OVERLONG_WORD)

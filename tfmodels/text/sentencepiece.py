@@ -12,12 +12,14 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfmodels.errors import UserError
-from tfmodels.text.normalize import lower_case
+from tfmodels.text.normalize import lower_case, text_vector
+from tfmodels.text.offsets import Trace, decode
 from tfmodels.text.vocabulary import ALBERT_TOKENS, SpecialTokens, Tokenizer, read_file
 
 _FILE = "spiece.model"
 _WANTED = "SentencePiece model (spiece.model)"
 WORD_START = "\u2581"
+_LATEX_QUOTES = "``|''"
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -75,28 +77,21 @@ class SentencePieceTokenizer(Tokenizer):
         return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
 
     def tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Tokenises a batch of texts and says where each piece comes from.
-
-        Args:
-            text: string[B], UTF-8.
-
-        Returns:
-            int32[B, None] ids, int64[B, None] the byte at which each piece begins, and int64[B, None] the byte at which
-            it has ended, in the text before the model's own normalisation.
-
-        Raises:
-            UserError: The tokeniser changes text before the model sees it, so that offsets would not be the text's.
-        """
-        if self.lowercase or self.strip_accents or self.plain_quotes:
-            raise UserError(
-                "Offsets are those of the text that the model sees: make the tokeniser without lowercase, "
-                "strip_accents and plain_quotes, and change the text yourself."
-            )
-        ids, splits, starts, limits = self._encode(self._normalize(text))
-        return tuple(
+        """See `Tokenizer.tokenize_with_offsets`; what the model's own normalisation removes belongs to a neighbour."""
+        trace = Trace.of(text_vector(text))
+        if self.plain_quotes:
+            # As many characters as before, of which the second one of each pair is then left out.
+            marked = tf.strings.regex_replace(trace.text(), _LATEX_QUOTES, '"\0')
+            codes = decode(marked)
+            is_second = tf.equal(codes.values, 0) & tf.not_equal(trace.codes.values, 0)
+            trace = trace._replace(codes=codes).keep(~is_second)
+        trace = trace.change(self._fold)
+        ids, splits, *places = self._encode(trace.text())
+        ids, *places = (
             tf.RaggedTensor.from_row_splits(values, splits, validate=False)
-            for values in (ids, tf.cast(starts, tf.int64), tf.cast(limits, tf.int64))
+            for values in (ids, *(tf.cast(place, tf.int64) for place in places))
         )
+        return ids, *trace.origins(*places)
 
     def detokenize(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         """Joins pieces, without padding and structure; what normalising changed does not come back.
@@ -142,12 +137,14 @@ class SentencePieceTokenizer(Tokenizer):
             return [piece.decode("utf-8") for piece in pieces.numpy()]
 
     def _normalize(self, text: tf.Tensor) -> tf.Tensor:
-        text = tf.convert_to_tensor(text)
-        if text.dtype != tf.string or text.shape.rank != 1:
-            raise UserError(f"Texts must be a vector of strings, not {text.dtype.name} of shape {text.shape}.")
+        text = text_vector(text)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
         if self.plain_quotes:
-            text = tf.strings.regex_replace(text, "``|''", '"')
+            text = tf.strings.regex_replace(text, _LATEX_QUOTES, '"')
+        return self._fold(text)
+
+    def _fold(self, text: tf.Tensor) -> tf.Tensor:
+        """Does what treats each character by itself."""
         if self.strip_accents:
             text = tf.strings.regex_replace(text, r"\x{0}", "")  # at which decomposing would stop
             text = tf.strings.regex_replace(tf_text.normalize_utf8(text, "NFKD"), r"\p{M}+", "")

@@ -121,6 +121,25 @@ class Tokenizer:
         """Returns the ids of the special tokens that the vocabulary has."""
         return [self._ids[token] for token in self.special_tokens.names() if token in self._ids]
 
+    def tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Tokenises a batch of texts and says which bytes of each text a piece comes from.
+
+        Offsets are those of the text as it was given, whatever the tokeniser made of it: `text[start:limit]` is UTF-8
+        where `text` was, and a character that became several pieces is whole in each of them, but for pieces of bytes.
+        A blank that a piece begins with is part of it.
+
+        Args:
+            text: string[B], UTF-8; undecodable bytes become U+FFFD, whose place is theirs.
+
+        Returns:
+            int32[B, None] ids, as the tokeniser gives them without offsets; int64[B, None] the byte at which each piece
+            begins; and int64[B, None] the byte at which it has ended.
+
+        Raises:
+            UserError: `text` is not a vector of strings.
+        """
+        raise NotImplementedError
+
     def word_starts(self) -> np.ndarray:
         """Says which pieces begin a word, for whole-word masks; special tokens are words of their own.
 

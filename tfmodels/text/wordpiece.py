@@ -6,6 +6,7 @@ table to be initialised. `keras_nlp.tokenizers.WordPieceTokenizer` stands on the
 limits words by other rules than BERT: its ids differ on accents, final sigmas and words of more than 100 bytes.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfmodels.errors import UserError
-from tfmodels.text.normalize import MAX_WORD_BYTES, separate_words
+from tfmodels.text.normalize import MAX_WORD_BYTES, MAX_WORD_CHARACTERS, OVERLONG_WORD, separate_words, text_vector
+from tfmodels.text.offsets import Trace, decode
 from tfmodels.text.vocabulary import BERT_TOKENS, Tokenizer, read_text
 
 _SUFFIX_INDICATOR = "##"
+_BLANKS = "\t\n\r "  # what separated words have between them
 _FILE = "vocab.txt"
 _WANTED = "vocab.txt with one piece a line"
 
@@ -92,6 +95,37 @@ class WordPieceTokenizer(Tokenizer):
         word_splits = tf.searchsorted(words.indices[:, 0], tf.range(tf.size(text, tf.int64) + 1))
         pieces = self._matcher.tokenize(words.values)  # int32[W, None]
         return tf.RaggedTensor.from_row_splits(pieces.values, tf.gather(pieces.row_splits, word_splits), validate=False)
+
+    def tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """See `Tokenizer.tokenize_with_offsets`; the offsets are those of Hugging Face's `tokenizers`, in bytes.
+
+        A removed accent belongs to no piece, nor does white space; all of an unknown word belongs to its [UNK].
+        """
+        separate = functools.partial(separate_words, lowercase=self.lowercase, strip_accents=self.strip_accents)
+        trace = Trace.of(text_vector(text)).change(separate)
+        separated = trace.text()
+        if self.strip_accents:
+            # Marks that are no accents may have to change places, which no character can tell by itself.
+            separated = tf_text.normalize_utf8(separated, "NFD")
+            trace = trace._replace(codes=decode(separated))
+        row = trace.codes.value_rowids()
+        is_blank = tf.reduce_any(tf.equal(trace.codes.values[:, tf.newaxis], [ord(blank) for blank in _BLANKS]), axis=1)
+        count = tf.size(is_blank)
+        is_first = tf.concat([[True], tf.not_equal(row[1:], row[:-1])], 0)[:count]
+        begins = ~is_blank & (is_first | tf.concat([[True], is_blank[:-1]], 0)[:count])
+
+        words = tf.raw_ops.StringSplitV2(input=separated, sep="").values
+        is_long = tf.strings.length(words, "UTF8_CHAR") > MAX_WORD_CHARACTERS
+        pieces, starts, limits = self._matcher.tokenize_with_offsets(tf.where(is_long, OVERLONG_WORD, words))
+        word = pieces.value_rowids()
+        size = tf.cast(tf.strings.length(words), tf.int64)
+        limits = tf.where(tf.gather(is_long, word), tf.gather(size, word), limits.values)
+
+        word_starts = tf.gather(tf.boolean_mask(trace.byte_starts().values, begins), word)
+        splits = tf.searchsorted(tf.boolean_mask(row, begins), tf.range(trace.codes.nrows() + 1))
+        ids = tf.RaggedTensor.from_row_splits(pieces.values, tf.gather(pieces.row_splits, splits), validate=False)
+        places = (ids.with_values(word_starts + place) for place in (starts.values, limits))
+        return ids, *trace.origins(*places)
 
     def detokenize(self, token_ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         """Joins pieces into words and words with blanks; [PAD], [CLS] and [SEP] are left out.
