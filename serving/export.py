@@ -19,6 +19,7 @@ from serving.gate import columns
 from serving.warmup import MAX_WARMUP_REQUESTS, WARMUP_FILE, Recorded, serialized_examples, write_recorded
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory
+from tfmodels.models.backbone import Backbone
 
 # One short and one usual text: a graph that pads to the longest row meets two lengths.
 DEFAULT_WARMUP_TEXTS = ("Good.", "The plot is thin, but the actors carry it further than anyone could have hoped for.")
@@ -63,14 +64,15 @@ def export_savedmodel(
         The path of `directory`, which appears whole or not at all.
 
     Raises:
-        UserError: The directory exists, the labels do not fit the outputs, the disk has no room, or the card has an
-            unknown field.
+        UserError: The directory exists, the preprocessor makes what the model cannot read, the labels do not fit the
+            outputs, the disk has no room, or the card has an unknown field.
     """
     directory = Path(directory)
     card = checked(card)
     labels = _checked_labels(labels)
     if directory.exists() and not overwrite:
         raise UserError(f"{directory} already exists: remove it or choose another directory.")
+    _check_preprocessor(model, preprocessor)
     requests = _warmup_requests(preprocessor, warmup_texts, warmup_batch_sizes)
     functions = _functions(model, preprocessor)
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
@@ -149,6 +151,23 @@ def _weights(model, functions) -> list[tf.Variable]:
     ours = [variable.value for variable in model.variables if id(variable.value) in read]
     others = sorted((read[key] for key in read.keys() - set(map(id, ours))), key=lambda variable: variable.name)
     return ours + others
+
+
+def _check_preprocessor(model, preprocessor):
+    """Makes sure that what is told of the model's and the preprocessor's sizes fits."""
+    backbone, tokenizer = getattr(model, "backbone", None), getattr(preprocessor, "tokenizer", None)
+    if not isinstance(backbone, Backbone) or tokenizer is None:
+        return
+    known, pieces = backbone.config.vocabulary_size, tokenizer.vocabulary_size()
+    if pieces > known:
+        raise UserError(
+            f"The tokeniser has {pieces} pieces but the model knows {known}: give the tokeniser that it was made for."
+        )
+    if backbone.max_length is not None and preprocessor.sequence_length > backbone.max_length:
+        raise UserError(
+            f"The preprocessor makes rows of up to {preprocessor.sequence_length} tokens but the model takes at most "
+            f"{backbone.max_length}: give it a smaller sequence_length."
+        )
 
 
 def _checked_labels(labels: Sequence[str] | None) -> list[str]:

@@ -21,6 +21,7 @@ from tfmodels.models import (
     Backbone,
     BertBackbone,
     MaskedLM,
+    PairClassifier,
     PairedMaskedLM,
     SpanClassifier,
     TextClassifier,
@@ -35,6 +36,7 @@ KINDS = {
     "span classifier": SpanClassifier,
     "masked language model": MaskedLM,
     "masked language model with pairs": PairedMaskedLM,
+    "pair classifier": PairClassifier,
 }
 
 
@@ -78,8 +80,9 @@ def change_tensors(directory, change):
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("name, overrides", FAMILIES.values(), ids=FAMILIES)
 def test_what_is_saved_is_loaded_again(name, overrides, make, tmp_path):
-    if make is PairedMaskedLM and name == "roberta_base":
-        with pytest.raises(UserError, match="no counterpart of this PairedMaskedLM"):
+    lacking = {"roberta_base": (PairedMaskedLM, PairClassifier), "albert_base": (PairClassifier,)}
+    if make in lacking.get(name, ()):
+        with pytest.raises(UserError, match=f"no counterpart of this {make.__name__}"):
             tfmodels.to_hf(make(tiny(name)), tmp_path)
         return
     backbone = tiny(name, activation="relu", layer_norm_epsilon=1e-4, **overrides)
@@ -210,7 +213,7 @@ def test_another_family_is_refused(checkpoint, model_type):
     [
         ({"position_embedding_type": "rotary"}, "rotary"),
         ({"hidden_act": "quick_gelu"}, "quick_gelu"),
-        ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
+        ({"architectures": ["BertForMultipleChoice"]}, "BertForMultipleChoice"),
         ({"num_attention_heads": 5}, "5"),
     ],
 )
@@ -436,6 +439,21 @@ def test_a_language_model_is_loaded_out_of_a_pretrained_one_with_its_head(tmp_pa
     alone = tfmodels.from_hf(tmp_path, task=MaskedLM)
     assert type(alone) is MaskedLM
     np.testing.assert_array_equal(to_numpy(alone(batch))["logits"], to_numpy(model(batch))["logits"])
+
+
+def test_a_pairs_class_is_loaded_out_of_a_pretrained_model_with_its_head(tmp_path):
+    model, batch = with_random_weights(PairedMaskedLM(tiny())), token_batch([6, 3])
+    tfmodels.to_hf(model, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = tfmodels.from_hf(tmp_path, task=PairClassifier)
+    np.testing.assert_array_equal(to_numpy(alone(batch))["logits"], to_numpy(model(batch))["pair_logits"])
+    # What is saved of it alone has no language model's head.
+    tfmodels.to_hf(alone, tmp_path / "alone")
+    assert type(tfmodels.from_hf(tmp_path / "alone")) is PairClassifier
+    change_config(tmp_path / "alone", architectures=["BertForPreTraining"])
+    with pytest.raises(UserError, match=r"no tensor 'cls\.predictions"):
+        tfmodels.from_hf(tmp_path / "alone")
 
 
 def test_another_familys_weights_are_told_by_a_tensor(checkpoint):

@@ -9,8 +9,11 @@ from tests.support.oracles import feed_forward, layer_norm, multi_head_attention
 from tests.support.tensors import assert_close
 
 
-def oracle(backbone, batch):
-    """Embeddings, K post-norm layers and the pooler (arXiv:1810.04805, section 3), in NumPy."""
+def oracle(backbone, batch, embedded=lambda x: x):
+    """Embeddings, K post-norm layers and the pooler (arXiv:1810.04805, section 3), in NumPy.
+
+    `embedded` may change the embeddings before the first layer.
+    """
     config = backbone.config
     embeddings = named_weights(backbone.parts["embeddings"])
 
@@ -26,6 +29,7 @@ def oracle(backbone, batch):
     x = norm(x, embeddings, "norm")
     if config.embedding_dim:
         x = x @ embeddings["widen/kernel"] + embeddings["widen/bias"]
+    x = embedded(x)
     mask = np.broadcast_to(batch["padding_mask"][:, None, None], (len(x), config.num_heads, length, length))
     states, scores = [x], []
     for block in backbone.parts["blocks"]:

@@ -21,6 +21,10 @@ VARIANTS = {
         {"num_layers": 4, "num_groups": 2, "inner_layers": 2, "embedding_dim": 14},
     ),
     "ERNIE with tasks": ("ernie2_base", {"num_tasks": 3, "task_id": 1}),
+    "ERNIE with tasks, relative keys, E < D": (
+        "ernie2_base",
+        {"num_tasks": 3, "positions": "relative_key", "embedding_dim": 6},
+    ),
     "BERT, relative keys": ("bert_base", {"positions": "relative_key"}),
     "BERT, relative keys and queries": ("bert_base", {"positions": "relative_key_query"}),
     "BERT, positions of Shaw et al.": ("bert_base", {"positions": "relative_key_value", "max_distance": 4}),
@@ -124,7 +128,6 @@ def test_all_shared_is_one_layer_applied_again_and_again():
         ("albert_base", {"num_groups": 4}, "num_groups=4"),
         ("albert_base", {"inner_layers": 2}, "inner_layers=2 does not divide num_layers=3"),
         ("ernie2_base", {"num_tasks": 3, "task_id": 3}, "task_id=3 is none of 3 tasks"),
-        ("ernie2_base", {"num_tasks": 3, "positions": "relative_key"}, "beside absolute positions only"),
         ("bert_base", {"positions": "relative_keys"}, "did you mean 'relative_key'"),
     ],
 )
@@ -169,3 +172,12 @@ def test_ernie_knows_its_task():
     second.set_weights(first.get_weights())
     assert (to_numpy(first(batch))["pooled_output"] != to_numpy(second(batch))["pooled_output"]).any()
     assert tiny("ernie2_base", num_tasks=2).count_params() - tiny("ernie2_base").count_params() == 2 * 14
+    # A batch can name the task of every row.
+    named = first.with_task_ids()
+    assert {id(variable) for variable in named.variables} == {id(variable) for variable in first.variables}
+    mixed = to_numpy(named({**batch, "task_ids": np.array([1, 0])}))
+    for name, value in mixed.items():
+        expected = [to_numpy(second(batch))[name][0], to_numpy(first(batch))[name][1]]
+        assert_close(value, np.stack(expected), 1e-5, name)
+    with pytest.raises(UserError, match="give it num_tasks"):
+        tiny("ernie2_base").with_task_ids()

@@ -9,7 +9,15 @@ from tests.support import check_task, to_numpy, token_batch
 from tests.support.oracles import gelu, layer_norm, named_weights, softmax
 from tests.support.tensors import assert_close
 from tfmodels.layers import FirstTokenPooling, MeanPooling
-from tfmodels.models import MaskedLM, PairedMaskedLM, SpanClassifier, TextClassifier, TextEmbedder, TokenClassifier
+from tfmodels.models import (
+    MaskedLM,
+    PairClassifier,
+    PairedMaskedLM,
+    SpanClassifier,
+    TextClassifier,
+    TextEmbedder,
+    TokenClassifier,
+)
 
 V, D, C = 51, 14, 3
 
@@ -42,6 +50,11 @@ TASKS = {
     "masked language model with pairs": (
         PairedMaskedLM,
         lambda batch, length: {"logits": (batch, length, V), "pair_logits": (batch, 2)},
+        (),
+    ),
+    "pair classifier": (
+        PairClassifier,
+        lambda batch, length: {"logits": (batch, 2)},
         (),
     ),
     "embedder": (
@@ -102,6 +115,12 @@ def test_pairs_are_told_from_the_pooled_vector():
     logits = model.head.pair.logits
     expected = pooled @ to_numpy(logits.kernel.value) + to_numpy(logits.bias.value)
     assert_close(outputs["pair_logits"], expected, 1e-6)
+    # The pair's half alone.
+    alone = PairClassifier(model.backbone)
+    alone.head.set_weights(model.head.pair.get_weights())
+    predictions = to_numpy(alone.predictions(alone(batch)))
+    np.testing.assert_array_equal(predictions["logits"], outputs["pair_logits"])
+    assert_close(predictions["probabilities"], softmax(outputs["pair_logits"].astype("float64")), 1e-6)
 
 
 def test_a_text_classifier_predicts_probabilities():

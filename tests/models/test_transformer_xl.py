@@ -107,6 +107,22 @@ def test_memory_holds_the_latest_inputs_of_every_layer_and_passes_no_gradient():
     assert not any(gradient.any() for gradient in gradients_of(loss, backbone.trainable_variables)[1])
 
 
+@pytest.mark.parametrize("overrides", [{}, {"attention_span": 4}])
+def test_masked_memory_is_no_memory(overrides):
+    backbone, batch = with_random_weights(transformer_xl(**overrides)), token_batch([9, 9])
+    masked, plain = backbone.with_memory(masked=True), backbone.with_memory()
+    memory = plain({**piece(batch, 0, 5), "memory": backbone.empty_memory(2)})["memory"]
+    expected = to_numpy(plain({**piece(batch, 5, 9), "memory": memory}))["sequence_output"]
+    alone = to_numpy(backbone(piece(batch, 5, 9)))["sequence_output"]
+    # Three states of nothing stand before the memory; the second row has no memory at all.
+    memory = tuple(ops.concatenate([100 * ops.ones_like(part[:, :3]), part], axis=1) for part in memory)
+    mask = ops.convert_to_tensor(np.array([[False] * 3 + [True] * 5, [False] * 8]))
+    actual = to_numpy(masked({**piece(batch, 5, 9), "memory": memory, "memory_mask": mask}))["sequence_output"]
+    assert_close(actual[0], expected[0], 1e-5)
+    assert_close(actual[1], alone[1], 1e-5)
+    assert np.abs(alone[0] - expected[0]).max() > 1e-2
+
+
 def test_shared_biases_are_one_pair():
     own, shared = transformer_xl(), transformer_xl(share_biases=True)
     pair = 2 * own.config.num_heads * own.config.head_dim

@@ -126,6 +126,25 @@ def test_memory_equals_a_longer_text_whose_beginning_sees_no_further():
         assert_close(kept, whole["memory"][layer], 1e-5)
 
 
+def test_masked_memory_is_no_memory():
+    backbone, batch = with_random_weights(xlnet()), token_batch([9, 9])
+    seen = np.random.default_rng(0).random((2, 4, 4)) < 0.5
+    first, second = ({name: value[:, part] for name, value in batch.items()} for part in np.s_[:5, 5:])
+    second |= {"permutation_mask": seen, "target_mapping": np.eye(4, dtype="float32")[np.array([[3, 0], [1, 2]])]}
+    masked, plain = backbone.two_streams(masked=True), backbone.two_streams()
+    memory = backbone.with_memory()(tensors(first, backbone.empty_memory(2)))["memory"]
+    expected = to_numpy(plain(tensors(second, memory)))
+    alone = to_numpy(plain(tensors(second, backbone.empty_memory(2))))
+    # Three states of nothing stand before the memory; the second row has no memory at all.
+    memory = tuple(ops.concatenate([100 * ops.ones_like(part[:, :3]), part], axis=1) for part in memory)
+    mask = np.array([[False] * 3 + [True] * 5, [False] * 8])
+    actual = to_numpy(masked(tensors({**second, "memory_mask": mask}, memory)))
+    for name in ("query_output", "sequence_output"):
+        assert_close(actual[name][0], expected[name][0], 1e-5)
+        assert_close(actual[name][1], alone[name][1], 1e-5)
+        assert np.abs(alone[name][0] - expected[name][0]).max() > 1e-2
+
+
 def test_plain_and_two_streams_agree_where_everything_is_seen():
     backbone, batch = with_random_weights(xlnet()), token_batch([6, 6])
     free = {"permutation_mask": np.ones((2, 6, 6), bool), "target_mapping": np.eye(6, dtype="float32")[None, :2]}

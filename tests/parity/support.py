@@ -1,6 +1,7 @@
 """Encoders beside transformers: outputs, every layer, and the gradient of every weight; loading and saving.
 
-A family's file states its sizes and its batch, and calls `check_encoder`, `check_head` and `check_what_we_save`.
+A family's file states its sizes, its heads and its batch in a class that derives from `FamilyChecks`, and tests what it
+has beyond them.
 
 One difference is by design: torch never trains the row of the padding token. Here padding is masked and the losses look
 at real tokens alone, so that the row has no gradient on either side.
@@ -14,8 +15,9 @@ import transformers
 from keras import ops
 
 import tfmodels
+from tests.parity import weights
+from tests.parity.weights import factors, randomise
 from tests.support import check_parity, to_numpy, token_batch
-from tests.support.gradients import gradients_of
 from tests.support.oracles import softmax
 
 # How transformers calls the heads that every encoder has, and the settings of the reference.
@@ -25,8 +27,9 @@ HEADS = {
     "ForQuestionAnswering": {},
     "ForMaskedLM": {},
 }
-# What transformers calls its head of pre-training, where a family has one.
+# The heads of pre-training, where a family has them: both of BERT's together, and that of pairs alone.
 PRETRAINING = {"ForPreTraining": {}}
+NEXT_SENTENCE = {"ForNextSentencePrediction": {}}
 # Ours -> transformers', the names that differ; those of pre-training are the family's own.
 _OUTPUTS = {
     "sequence_output": ("last_hidden_state",),
@@ -68,34 +71,32 @@ def named_as_ours(outputs, names):
     return {name: next(outputs[key] for key in _OUTPUTS.get(name, (name,)) if key in outputs) for name in names}
 
 
-def factors_for(outputs, batch):
-    """One random number for every number of the outputs, zero at padding."""
-    random, real = np.random.default_rng(0), batch["padding_mask"]
-    factors = {}
-    for name, value in sorted(outputs.items()):
-        factors[name] = random.normal(size=tuple(value.shape)).astype("float32")
-        if value.shape[:2] == real.shape:
-            factors[name] *= real.reshape(*real.shape, *[1] * (len(value.shape) - 2))
-    return factors
+def save_and_load(theirs, directory):
+    """Ours, out of what transformers saves of its model."""
+    theirs.save_pretrained(directory, safe_serialization=True)
+    return tfmodels.from_hf(directory)
 
 
-def compare_gradients(name, family, ours, theirs, their_outputs, batch):
-    """The gradient of a random sum of the outputs, for every weight that transformers uses."""
-    factors = factors_for(their_outputs, batch)
-    sum((their_outputs[key] * torch.tensor(factor)).sum() for key, factor in factors.items()).backward()
-    used = [e for e in family.entries(ours) if not e.optional and not isinstance(e.variable, np.ndarray)]
-    _, gradients = gradients_of(
-        lambda: sum(ops.sum(ours(batch)[key] * factor) for key, factor in factors.items()),
-        [entry.variable for entry in used],
-    )
-    check_parity(
-        f"{name}: gradient of every weight",
-        {e.name: gradient.T if e.transpose else gradient for e, gradient in zip(used, gradients)},
-        {key: parameter.grad.numpy() for key, parameter in theirs.named_parameters() if parameter.grad is not None},
+def compare_gradients(name, family, ours, theirs, their_outputs, batch, apply=None):
+    """The gradient of a random sum of the outputs, for every weight that transformers has.
+
+    `apply(batch)`, where it is not `ours`, is a model on the same weights.
+    """
+    apply, real = apply or ours, batch["padding_mask"]
+    drawn = {
+        key: factors(value.shape, real if value.shape[:2] == real.shape else None, seed=number)
+        for number, (key, value) in enumerate(sorted(their_outputs.items()))
+    }
+    weights.compare_gradients(
+        name,
+        family.entries(ours),
+        lambda: sum(ops.sum(apply(batch)[key] * factor) for key, factor in drawn.items()),
+        theirs,
+        sum((their_outputs[key] * torch.tensor(factor)).sum() for key, factor in drawn.items()),
     )
 
 
-def check_encoder(name, family, theirs, batch, directory, *, unused=0, layers_per_state=1):
+def check_encoder(name, family, theirs, batch, directory):
     """What transformers saves of its encoder we load, and compute the same: outputs, layers, attention, gradients.
 
     Args:
@@ -104,12 +105,11 @@ def check_encoder(name, family, theirs, batch, directory, *, unused=0, layers_pe
         theirs: transformers' encoder.
         batch: Inputs of ours.
         directory: A temporary directory.
-        unused: The number of weights that transformers keeps and never uses.
-        layers_per_state: How many of our layers transformers counts as one.
     """
-    theirs.save_pretrained(directory, safe_serialization=True)
-    ours = tfmodels.from_hf(directory)
+    ours = save_and_load(theirs, directory)
     assert type(ours) is family.backbone
+    # transformers keeps some arrays that it never uses, such as absolute positions beside relative ones.
+    unused = sum(e.variable.size for e in family.entries(ours) if isinstance(e.variable, np.ndarray))
     assert ours.count_params() + unused == sum(p.numel() for p in theirs.parameters())
 
     expected = reference_outputs(theirs, batch, output_hidden_states=True, output_attentions=True)
@@ -123,7 +123,8 @@ def check_encoder(name, family, theirs, batch, directory, *, unused=0, layers_pe
     )
     check_parity(
         f"{name}: hidden states",
-        dict(enumerate(actual["hidden_states"][::layers_per_state])),
+        # ALBERT's inner layers are one to transformers.
+        dict(enumerate(actual["hidden_states"][:: getattr(ours.config, "inner_layers", 1)])),
         {index: state.detach() for index, state in enumerate(expected.hidden_states)},
     )
     check_parity(
@@ -137,8 +138,7 @@ def check_encoder(name, family, theirs, batch, directory, *, unused=0, layers_pe
 
 def check_head(name, family, theirs, batch, directory):
     """What transformers saves of a model with a head we load, and compute the same: outputs and gradients."""
-    theirs.save_pretrained(directory, safe_serialization=True)
-    ours = tfmodels.from_hf(directory)
+    ours = save_and_load(theirs, directory)
     outputs = reference_outputs(theirs, batch)
     expected = named_as_ours(outputs, ours.output)
     check_parity(f"{name}: logits", to_numpy(ours(batch)), {key: value.detach() for key, value in expected.items()})
@@ -154,11 +154,7 @@ def check_what_we_save(name, theirs, batch, directory):
         batch: Inputs of ours.
         directory: A temporary directory.
     """
-    theirs.save_pretrained(directory / "theirs", safe_serialization=True)
-    ours = tfmodels.from_hf(directory / "theirs")
-    random = np.random.default_rng(1)
-    for variable in ours.trainable_variables:
-        variable.assign(random.normal(1.0 if variable.name == "gamma" else 0.0, 0.2, variable.shape))
+    ours = randomise(save_and_load(theirs, directory / "theirs"))
     tfmodels.to_hf(ours, directory / "ours")
 
     loaded, report = type(theirs).from_pretrained(directory / "ours", output_loading_info=True)
@@ -172,3 +168,37 @@ def check_what_we_save(name, theirs, batch, directory):
     actual = to_numpy(ours(batch))
     expected = {name: value.detach() for name, value in named_as_ours(outputs, actual).items()}
     check_parity(f"{name}: loaded by transformers", actual, expected)
+
+
+class FamilyChecks:
+    """What every family of encoders is held to; `conftest.py` runs each test on every size and every head.
+
+    Attributes:
+        name: How transformers' classes of the family begin.
+        family: The `Family`.
+        sizes: Settings of transformers' configuration, by what is special about them.
+        heads: How transformers' classes with a head end -> their settings.
+    """
+
+    heads = HEADS
+
+    def batch(self, sizes):
+        """Inputs of ours for a size."""
+        return batch_of_pairs()
+
+    def make(self, head, sizes):
+        """A model of transformers with random weights."""
+        config = getattr(transformers, f"{self.name}Config")(**sizes, **self.heads.get(head, {}))
+        return reference(f"{self.name}{head}", config)
+
+    def test_the_encoder_equals_transformers(self, sizes, tmp_path):
+        check_encoder(f"{self.name}Model", self.family, self.make("Model", sizes), self.batch(sizes), tmp_path)
+
+    def test_heads_equal_transformers(self, head, sizes, tmp_path):
+        check_head(f"{self.name}{head}", self.family, self.make(head, sizes), self.batch(sizes), tmp_path)
+
+    def test_transformers_loads_what_we_save(self, head, sizes, tmp_path):
+        check_what_we_save(f"{self.name}{head}", self.make(head, sizes), self.batch(sizes), tmp_path)
+
+    def test_transformers_loads_an_encoder_that_we_save(self, sizes, tmp_path):
+        check_what_we_save(f"{self.name}Model", self.make("Model", sizes), self.batch(sizes), tmp_path)

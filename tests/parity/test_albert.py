@@ -2,19 +2,8 @@
 
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from tests.parity.support import (  # noqa: E402
-    HEADS,
-    PRETRAINING,
-    batch_of_pairs,
-    check_encoder,
-    check_head,
-    check_what_we_save,
-    reference,
-)
-from tfmodels.interop.albert import FAMILY  # noqa: E402
+from tests.parity.support import HEADS, PRETRAINING, FamilyChecks
+from tfmodels.interop.albert import FAMILY
 
 pytestmark = pytest.mark.parity
 
@@ -66,25 +55,8 @@ SIZES = {
 }
 
 
-def make(class_name, sizes, **settings):
-    return reference(class_name, transformers.AlbertConfig(**sizes, **settings))
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_encoder_equals_transformers(sizes, tmp_path):
-    turns = sizes.get("inner_group_num", 1)
-    theirs = make("AlbertModel", sizes)
-    check_encoder("AlbertModel", FAMILY, theirs, batch_of_pairs(), tmp_path, layers_per_state=turns)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head", [*HEADS, *PRETRAINING])
-def test_tasks_equal_transformers(head, sizes, tmp_path):
-    check_head(f"Albert{head}", FAMILY, make(f"Albert{head}", sizes, **HEADS.get(head, {})), batch_of_pairs(), tmp_path)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head", ["Model", *HEADS, *PRETRAINING])
-def test_transformers_loads_what_we_save(head, sizes, tmp_path):
-    theirs = make(f"Albert{head}", sizes, **HEADS.get(head, {}))
-    check_what_we_save(f"Albert{head}", theirs, batch_of_pairs(), tmp_path)
+class TestAlbert(FamilyChecks):
+    name = "Albert"
+    family = FAMILY
+    sizes = SIZES
+    heads = HEADS | PRETRAINING

@@ -2,24 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-import tfmodels  # noqa: E402
-from tests.parity.support import (  # noqa: E402
-    HEADS,
-    PRETRAINING,
-    batch_of_pairs,
-    check_encoder,
-    check_head,
-    check_what_we_save,
-    reference,
-    reference_outputs,
-)
-from tests.support import check_parity, to_numpy  # noqa: E402
-from tfmodels import datasets  # noqa: E402
-from tfmodels.interop.bert import FAMILY  # noqa: E402
+import tfmodels
+from tests.parity.support import HEADS, NEXT_SENTENCE, PRETRAINING, FamilyChecks, batch_of_pairs, reference_outputs
+from tests.support import check_parity, to_numpy
+from tfmodels import datasets
+from tfmodels.interop.bert import FAMILY
 
 pytestmark = pytest.mark.parity
 
@@ -43,24 +33,6 @@ SIZES = {
         "type_vocab_size": 3,
         "layer_norm_eps": 1e-5,
     },
-    "seven heads, silu, one layer": {
-        "vocab_size": 50,
-        "hidden_size": 21,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 7,
-        "intermediate_size": 84,
-        "max_position_embeddings": 11,
-        "hidden_act": "silu",
-        "layer_norm_eps": 1e-3,
-    },
-    "twelve layers": {
-        "vocab_size": 50,
-        "hidden_size": 20,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 4,
-        "intermediate_size": 31,
-        "max_position_embeddings": 16,
-    },
     "relative keys": {
         "vocab_size": 50,
         "hidden_size": 21,
@@ -82,44 +54,50 @@ SIZES = {
     },
 }
 
+ENCODERS = {
+    "seven heads, silu, one layer": {
+        "vocab_size": 50,
+        "hidden_size": 21,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 7,
+        "intermediate_size": 84,
+        "max_position_embeddings": 11,
+        "hidden_act": "silu",
+        "layer_norm_eps": 1e-3,
+    },
+    "twelve layers": {
+        "vocab_size": 50,
+        "hidden_size": 20,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 4,
+        "intermediate_size": 31,
+        "max_position_embeddings": 16,
+    },
+}
 ACTIVATIONS = ("gelu_python", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "mish", "relu6", "sigmoid", "tanh")
 
 
-def make(class_name, sizes, **settings):
-    return reference(class_name, transformers.BertConfig(**sizes, **settings))
+class TestBert(FamilyChecks):
+    name = "Bert"
+    family = FAMILY
+    sizes = SIZES
+    heads = HEADS | PRETRAINING | NEXT_SENTENCE
 
 
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_encoder_equals_transformers(sizes, tmp_path):
-    # transformers keeps the table of absolute positions beside relative ones.
-    is_relative = "position_embedding_type" in sizes
-    unused = sizes["max_position_embeddings"] * sizes["hidden_size"] if is_relative else 0
-    name = f"BertModel, {sizes.get('position_embedding_type', sizes['num_hidden_layers'])}"
-    check_encoder(name, FAMILY, make("BertModel", sizes), batch_of_pairs(), tmp_path, unused=unused)
+@pytest.mark.parametrize("sizes", ENCODERS.values(), ids=ENCODERS)
+def test_other_encoders_equal_transformers(sizes, tmp_path):
+    TestBert().test_the_encoder_equals_transformers(sizes, tmp_path)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_equal_transformers(activation, tmp_path):
-    sizes = {**SIZES["seven heads, silu, one layer"], "hidden_act": activation}
-    check_encoder(f"BertModel with {activation}", FAMILY, make("BertModel", sizes), batch_of_pairs(), tmp_path)
-
-
-@pytest.mark.parametrize("sizes", list(SIZES.values())[:2], ids=list(SIZES)[:2])
-@pytest.mark.parametrize("head", [*HEADS, *PRETRAINING])
-def test_tasks_equal_transformers(head, sizes, tmp_path):
-    check_head(f"Bert{head}", FAMILY, make(f"Bert{head}", sizes, **HEADS.get(head, {})), batch_of_pairs(), tmp_path)
-
-
-@pytest.mark.parametrize("sizes", ["three heads, gelu", "relative keys"])
-@pytest.mark.parametrize("head", ["Model", *HEADS, *PRETRAINING])
-def test_transformers_loads_what_we_save(head, sizes, tmp_path):
-    theirs = make(f"Bert{head}", SIZES[sizes], **HEADS.get(head, {}))
-    check_what_we_save(f"Bert{head}", theirs, batch_of_pairs(), tmp_path)
+    sizes = {**ENCODERS["seven heads, silu, one layer"], "hidden_act": activation}
+    TestBert().test_the_encoder_equals_transformers(sizes, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_checkpoints_are_read(dtype, tmp_path):
-    theirs, batch = make("BertModel", SIZES["three heads, gelu"]), batch_of_pairs()
+    theirs, batch = TestBert().make("Model", SIZES["three heads, gelu"]), batch_of_pairs()
     theirs.to(dtype).save_pretrained(tmp_path, safe_serialization=True)
     actual = to_numpy(tfmodels.from_hf(tmp_path)(batch))["sequence_output"]
     expected = reference_outputs(theirs.float(), batch).last_hidden_state.detach()

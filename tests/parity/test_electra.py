@@ -1,24 +1,21 @@
 """ELECTRA beside transformers: narrow and wide embeddings, every head, the gradient of every weight."""
 
 import pytest
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-import tfmodels  # noqa: E402
-from tests.parity.support import (  # noqa: E402
+import tfmodels
+from tests.parity.support import (
     HEADS,
     PRETRAINING,
+    FamilyChecks,
     batch_of_pairs,
-    check_head,
-    check_what_we_save,
     compare_gradients,
-    reference,
     reference_outputs,
+    save_and_load,
 )
-from tests.support import check_parity, to_numpy  # noqa: E402
-from tfmodels.interop.electra import FAMILY  # noqa: E402
-from tfmodels.models import ElectraBackbone  # noqa: E402
+from tests.support import check_parity, to_numpy
+from tfmodels.interop.electra import FAMILY
+from tfmodels.models import ElectraBackbone
 
 pytestmark = pytest.mark.parity
 
@@ -55,60 +52,45 @@ SIZES = {
         "position_embedding_type": "relative_key",
     },
 }
-ALL_HEADS = {**HEADS, **PRETRAINING}
 
 
-def electra(class_name, sizes, **settings):
-    return reference(class_name, transformers.ElectraConfig(**sizes, **settings))
+class TestElectra(FamilyChecks):
+    name = "Electra"
+    family = FAMILY
+    sizes = SIZES
+    heads = HEADS | PRETRAINING
 
+    def test_the_encoder_equals_transformers(self, sizes, tmp_path):
+        theirs, batch = self.make("Model", sizes), self.batch(sizes)
+        ours, name = save_and_load(theirs, tmp_path), f"ElectraModel, embeddings of {sizes['embedding_size']}"
+        assert type(ours) is ElectraBackbone
+        expected = reference_outputs(theirs, batch, output_hidden_states=True)
+        actual = to_numpy(ours.with_intermediates()(batch))
+        check_parity(
+            f"{name}: hidden states",
+            dict(enumerate(actual["hidden_states"])),
+            {index: state.detach() for index, state in enumerate(expected.hidden_states)},
+        )
+        # transformers has no pooled output here; ours is the first token's vector, as in the released code.
+        states = expected.last_hidden_state
+        outputs = {"sequence_output": states, "pooled_output": states[:, 0]}
+        check_parity(f"{name}: outputs", {k: actual[k] for k in outputs}, {k: v.detach() for k, v in outputs.items()})
+        compare_gradients(name, FAMILY, ours, theirs, outputs, batch)
 
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_encoder_equals_transformers(sizes, tmp_path):
-    theirs, batch = electra("ElectraModel", sizes), batch_of_pairs()
-    theirs.save_pretrained(tmp_path, safe_serialization=True)
-    ours, name = tfmodels.from_hf(tmp_path), f"ElectraModel, embeddings of {sizes['embedding_size']}"
-    assert type(ours) is ElectraBackbone
-    expected = reference_outputs(theirs, batch, output_hidden_states=True)
-    actual = to_numpy(ours.with_intermediates()(batch))
-    check_parity(
-        f"{name}: hidden states",
-        dict(enumerate(actual["hidden_states"])),
-        {index: state.detach() for index, state in enumerate(expected.hidden_states)},
-    )
-    # transformers has no pooled output here; ours is the first token's vector, as in the released code.
-    states = expected.last_hidden_state
-    outputs = {"sequence_output": states, "pooled_output": states[:, 0]}
-    check_parity(f"{name}: outputs", {k: actual[k] for k in outputs}, {k: v.detach() for k, v in outputs.items()})
-    compare_gradients(name, FAMILY, ours, theirs, outputs, batch)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head, settings", ALL_HEADS.items(), ids=ALL_HEADS)
-def test_heads_equal_transformers(head, settings, sizes, tmp_path):
-    theirs = electra(f"Electra{head}", sizes, **settings)
-    check_head(f"Electra{head}", FAMILY, theirs, batch_of_pairs(), tmp_path)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head, settings", ALL_HEADS.items(), ids=ALL_HEADS)
-def test_transformers_loads_what_we_save(head, settings, sizes, tmp_path):
-    check_what_we_save(f"Electra{head}", electra(f"Electra{head}", sizes, **settings), batch_of_pairs(), tmp_path)
-
-
-def test_transformers_loads_an_encoder_that_we_save(tmp_path):
-    ours = tfmodels.create_model(
-        "electra_small",
-        vocabulary_size=51,
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=14,
-        intermediate_dim=19,
-        embedding_dim=6,
-    )
-    tfmodels.to_hf(ours, tmp_path)
-    theirs, report = transformers.ElectraModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert report["missing_keys"] == report["unexpected_keys"] == report["mismatched_keys"] == []
-    batch = batch_of_pairs()
-    expected = reference_outputs(theirs.eval(), batch).last_hidden_state.detach()
-    actual = to_numpy(ours(batch))["sequence_output"]
-    check_parity("ElectraModel: loaded by transformers", {"": actual}, {"": expected})
+    def test_transformers_loads_an_encoder_that_we_save(self, tmp_path):
+        ours = tfmodels.create_model(
+            "electra_small",
+            vocabulary_size=51,
+            num_layers=2,
+            num_heads=2,
+            hidden_dim=14,
+            intermediate_dim=19,
+            embedding_dim=6,
+        )
+        tfmodels.to_hf(ours, tmp_path)
+        theirs, report = transformers.ElectraModel.from_pretrained(tmp_path, output_loading_info=True)
+        assert report["missing_keys"] == report["unexpected_keys"] == report["mismatched_keys"] == []
+        batch = batch_of_pairs()
+        expected = reference_outputs(theirs.eval(), batch).last_hidden_state.detach()
+        actual = to_numpy(ours(batch))["sequence_output"]
+        check_parity("ElectraModel: loaded by transformers", {"": actual}, {"": expected})

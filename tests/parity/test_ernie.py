@@ -1,23 +1,13 @@
 """ERNIE and its tasks beside transformers, with and without the vectors of tasks."""
 
 import pytest
+import torch
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-import tfmodels  # noqa: E402
-from tests.parity.support import (  # noqa: E402
-    HEADS,
-    PRETRAINING,
-    batch_of_pairs,
-    check_encoder,
-    check_head,
-    check_what_we_save,
-    reference,
-    reference_outputs,
-)
-from tests.support import check_parity, to_numpy  # noqa: E402
-from tfmodels.interop.ernie import FAMILY  # noqa: E402
+import tfmodels
+from tests.parity.support import HEADS, NEXT_SENTENCE, PRETRAINING, FamilyChecks, batch_of_pairs, reference_outputs
+from tests.support import check_parity, to_numpy
+from tfmodels.interop.ernie import FAMILY
 
 pytestmark = pytest.mark.parity
 
@@ -56,32 +46,15 @@ SIZES = {
 }
 
 
-def make(class_name, sizes, **settings):
-    return reference(class_name, transformers.ErnieConfig(**sizes, **settings))
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_encoder_equals_transformers(sizes, tmp_path):
-    is_relative = "position_embedding_type" in sizes
-    unused = sizes["max_position_embeddings"] * sizes["hidden_size"] if is_relative else 0
-    check_encoder("ErnieModel", FAMILY, make("ErnieModel", sizes), batch_of_pairs(), tmp_path, unused=unused)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head", [*HEADS, *PRETRAINING])
-def test_tasks_equal_transformers(head, sizes, tmp_path):
-    check_head(f"Ernie{head}", FAMILY, make(f"Ernie{head}", sizes, **HEADS.get(head, {})), batch_of_pairs(), tmp_path)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head", ["Model", *HEADS, *PRETRAINING])
-def test_transformers_loads_what_we_save(head, sizes, tmp_path):
-    theirs = make(f"Ernie{head}", sizes, **HEADS.get(head, {}))
-    check_what_we_save(f"Ernie{head}", theirs, batch_of_pairs(), tmp_path)
+class TestErnie(FamilyChecks):
+    name = "Ernie"
+    family = FAMILY
+    sizes = SIZES
+    heads = HEADS | PRETRAINING | NEXT_SENTENCE
 
 
 def test_every_task_equals_transformers(tmp_path):
-    theirs = make("ErnieModel", SIZES["ERNIE 2.0: gelu, five tasks, four segments"])
+    theirs = TestErnie().make("Model", SIZES["ERNIE 2.0: gelu, five tasks, four segments"])
     theirs.save_pretrained(tmp_path / "theirs", safe_serialization=True)
     ours, batch = tfmodels.from_hf(tmp_path / "theirs"), batch_of_pairs()
     for task in range(5):

@@ -2,18 +2,8 @@
 
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from tests.parity.support import (  # noqa: E402
-    HEADS,
-    batch_of_pairs,
-    check_encoder,
-    check_head,
-    check_what_we_save,
-    reference,
-)
-from tfmodels.interop.roberta import FAMILY  # noqa: E402
+from tests.parity.support import FamilyChecks, batch_of_pairs
+from tfmodels.interop.roberta import FAMILY
 
 pytestmark = pytest.mark.parity
 
@@ -52,35 +42,16 @@ SIZES = {
 }
 
 
-def batch_for(sizes):
-    """Rows with padding at their ends and holes in their middle; padding is the id that transformers looks for."""
-    batch, padding_id = batch_of_pairs(), sizes.get("pad_token_id", 1)
-    batch["padding_mask"][0, 1:3] = False
-    batch["token_ids"][batch["token_ids"] == padding_id] = 7
-    batch["token_ids"][~batch["padding_mask"]] = padding_id
-    batch["segment_ids"] *= sizes.get("type_vocab_size", 2) - 1
-    return batch
+class TestRoberta(FamilyChecks):
+    name = "Roberta"
+    family = FAMILY
+    sizes = SIZES
 
-
-def make(class_name, sizes, **settings):
-    return reference(class_name, transformers.RobertaConfig(**sizes, **settings))
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_encoder_equals_transformers(sizes, tmp_path):
-    is_relative = "position_embedding_type" in sizes
-    unused = sizes["max_position_embeddings"] * sizes["hidden_size"] if is_relative else 0
-    check_encoder("RobertaModel", FAMILY, make("RobertaModel", sizes), batch_for(sizes), tmp_path, unused=unused)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head", HEADS)
-def test_tasks_equal_transformers(head, sizes, tmp_path):
-    check_head(f"Roberta{head}", FAMILY, make(f"Roberta{head}", sizes, **HEADS[head]), batch_for(sizes), tmp_path)
-
-
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("head", ["Model", *HEADS])
-def test_transformers_loads_what_we_save(head, sizes, tmp_path):
-    theirs = make(f"Roberta{head}", sizes, **HEADS.get(head, {}))
-    check_what_we_save(f"Roberta{head}", theirs, batch_for(sizes), tmp_path)
+    def batch(self, sizes):
+        """Rows with padding at their ends and holes in their middle; padding is the id that transformers looks for."""
+        batch, padding_id = batch_of_pairs(), sizes.get("pad_token_id", 1)
+        batch["padding_mask"][0, 1:3] = False
+        batch["token_ids"][batch["token_ids"] == padding_id] = 7
+        batch["token_ids"][~batch["padding_mask"]] = padding_id
+        batch["segment_ids"] *= sizes.get("type_vocab_size", 2) - 1
+        return batch

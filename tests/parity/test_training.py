@@ -1,18 +1,16 @@
 """The optimiser, the schedule and the losses beside torch and transformers."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import torch
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from tests.support import check_parity  # noqa: E402
-from tests.support.gradients import gradients_with_respect_to  # noqa: E402
-from tfmodels.distillation import Distiller, SoftLabels  # noqa: E402
-from tfmodels.training import WarmupLinearDecay, adamw  # noqa: E402
+from tests.support import check_parity
+from tests.support.gradients import gradients_with_respect_to
+from tfmodels.distillation import Distiller, SoftLabels
+from tfmodels.training import WarmupLinearDecay, adamw
 
 pytestmark = pytest.mark.parity
 

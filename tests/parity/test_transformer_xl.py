@@ -6,18 +6,16 @@ the same zeros, or the reference no memory.
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from keras import ops
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from keras import ops  # noqa: E402
-
-import tfmodels  # noqa: E402
-from tests.parity.support import reference  # noqa: E402
-from tests.parity.weights import compare_gradients, factors, randomise  # noqa: E402
-from tests.support import check_parity, to_numpy, token_batch  # noqa: E402
-from tfmodels.interop.transformer_xl import FAMILY  # noqa: E402
-from tfmodels.models.transformer_xl import AdaptiveLM, TransformerXLBackbone  # noqa: E402
+import tfmodels
+from tests.parity.support import reference, save_and_load
+from tests.parity.weights import compare_gradients, factors, randomise
+from tests.support import check_parity, to_numpy, token_batch
+from tfmodels.interop.transformer_xl import FAMILY
+from tfmodels.models.transformer_xl import AdaptiveLM, TransformerXLBackbone
 
 pytestmark = pytest.mark.parity
 
@@ -88,11 +86,6 @@ def transformer_xl(class_name, sizes):
     return reference(class_name, transformers.TransfoXLConfig(**sizes))
 
 
-def save(model, directory):
-    model.save_pretrained(directory, safe_serialization=True)
-    return tfmodels.from_hf(directory)
-
-
 def stretch(seed):
     batch = token_batch([5, 5, 5], seed=seed)
     batch["token_ids"] = np.random.default_rng(seed).integers(0, 50, (3, 5)).astype("int32")
@@ -110,7 +103,7 @@ def zeros(model, sizes):
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_memory_of_several_stretches_equals_transformers(sizes, tmp_path):
     theirs = transformer_xl("TransfoXLLMHeadModel", sizes)
-    lm = save(theirs, tmp_path)
+    lm = save_and_load(theirs, tmp_path)
     assert type(lm) is AdaptiveLM
     assert lm.count_params() == sum(p.numel() for p in theirs.parameters())
     ours, backbone, name = (
@@ -150,7 +143,7 @@ def test_memory_of_several_stretches_equals_transformers(sizes, tmp_path):
 def test_without_memory_every_layer_equals_transformers(sizes, tmp_path):
     sizes = {**sizes, "mem_len": 0, "same_length": False}
     theirs, batch = transformer_xl("TransfoXLModel", sizes), stretch(0)
-    ours = save(theirs, tmp_path)
+    ours = save_and_load(theirs, tmp_path)
     assert type(ours) is TransformerXLBackbone
     expected = theirs(torch.tensor(batch["token_ids"]).long(), output_hidden_states=True)
     actual, name = to_numpy(ours.with_intermediates()(batch)), f"TransfoXLModel, div_val {sizes['div_val']}"
@@ -178,7 +171,7 @@ def test_without_memory_every_layer_equals_transformers(sizes, tmp_path):
 @pytest.mark.parametrize("class_name", ["TransfoXLModel", "TransfoXLLMHeadModel"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_transformers_loads_what_we_save(class_name, sizes, tmp_path):
-    ours, batch = randomise(save(transformer_xl(class_name, sizes), tmp_path / "theirs")), stretch(0)
+    ours, batch = randomise(save_and_load(transformer_xl(class_name, sizes), tmp_path / "theirs")), stretch(0)
     tfmodels.to_hf(ours, tmp_path / "ours")
     theirs, report = getattr(transformers, class_name).from_pretrained(tmp_path / "ours", output_loading_info=True)
     missing = [key for key in report["missing_keys"] if not key.startswith("crit.out_") and "inv_freq" not in key]

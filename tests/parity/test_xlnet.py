@@ -2,19 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from keras import ops
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from keras import ops  # noqa: E402
-
-import tfmodels  # noqa: E402
-from tests.parity.support import reference  # noqa: E402
-from tests.parity.weights import compare_gradients, factors, randomise  # noqa: E402
-from tests.support import check_parity, to_numpy, token_batch  # noqa: E402
-from tests.support.oracles import softmax  # noqa: E402
-from tfmodels.interop.xlnet import FAMILY  # noqa: E402
-from tfmodels.models.xlnet import XLNetBackbone  # noqa: E402
+import tfmodels
+from tests.parity.support import reference, save_and_load
+from tests.parity.weights import compare_gradients, factors, randomise
+from tests.support import check_parity, to_numpy, token_batch
+from tests.support.oracles import softmax
+from tfmodels.interop.xlnet import FAMILY
+from tfmodels.models.xlnet import XLNetBackbone
 
 pytestmark = pytest.mark.parity
 
@@ -77,15 +75,10 @@ def with_memory(batch, memory):
     return {**{name: ops.convert_to_tensor(value) for name, value in batch.items()}, "memory": memory}
 
 
-def save(model, directory):
-    model.save_pretrained(directory, safe_serialization=True)
-    return tfmodels.from_hf(directory)
-
-
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_the_content_stream_equals_transformers(sizes, tmp_path):
     theirs, batch = xlnet("XLNetModel", sizes), batch_of_pairs()
-    ours, real = save(theirs, tmp_path), batch["padding_mask"]
+    ours, real = save_and_load(theirs, tmp_path), batch["padding_mask"]
     assert type(ours) is XLNetBackbone
     assert ours.count_params() == sum(p.numel() for p in theirs.parameters())
     expected = theirs(**as_torch(batch), output_hidden_states=True, output_attentions=True, use_mems=False)
@@ -134,7 +127,7 @@ def pretraining_batch(seed):
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_two_streams_with_memory_equal_transformers(sizes, tmp_path):
     theirs = xlnet("XLNetLMHeadModel", sizes)
-    lm = save(theirs, tmp_path)
+    lm = save_and_load(theirs, tmp_path)
     ours, stretches = lm.two_streams(), [pretraining_batch(seed) for seed in (0, 1, 2)]
     name = f"XLNet two streams, memory {sizes.get('mem_len')}"
     memory, memories, total, drawn = None, lm.backbone.empty_memory(3), 0.0, []
@@ -182,7 +175,7 @@ def test_heads_equal_transformers(class_name, sizes, tmp_path):
     theirs, batch = xlnet(class_name, sizes, **HEADS[class_name]), batch_of_pairs()
     # transformers takes the last token's vector, real or not: XLNet pads on the left.
     batch["padding_mask"][1] = True
-    ours, real = save(theirs, tmp_path), batch["padding_mask"]
+    ours, real = save_and_load(theirs, tmp_path), batch["padding_mask"]
     outputs = theirs(**as_torch(batch), use_mems=False)
     names = ("start_logits", "end_logits") if class_name.endswith("Simple") else ("logits",)
     expected = {name: outputs[name] for name in names}
@@ -200,7 +193,7 @@ def test_heads_equal_transformers(class_name, sizes, tmp_path):
 @pytest.mark.parametrize("class_name", ["XLNetModel", *HEADS])
 def test_transformers_loads_what_we_save(class_name, tmp_path):
     sizes = SIZES["one head, relu, clamped distances, short memory"]
-    ours = randomise(save(xlnet(class_name, sizes, **HEADS.get(class_name, {})), tmp_path / "theirs"))
+    ours = randomise(save_and_load(xlnet(class_name, sizes, **HEADS.get(class_name, {})), tmp_path / "theirs"))
     tfmodels.to_hf(ours, tmp_path / "ours")
     theirs, report = getattr(transformers, class_name).from_pretrained(tmp_path / "ours", output_loading_info=True)
     missing = [key for key in report["missing_keys"] if key != "lm_loss.weight"]

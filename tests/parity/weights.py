@@ -27,8 +27,8 @@ def compare_gradients(name, entries, loss, reference, reference_loss):
         reference: The reference.
         reference_loss: Its loss.
     """
-    entries = list(entries)
-    parts = [e.variable.variables if isinstance(e.variable, View) else (e.variable,) for e in entries]
+    entries = [entry for entry in entries if not entry.optional]
+    parts = [_variables(entry) for entry in entries]
     variables = list({id(v): v for group in parts for v in group}.values())
     _, gradients = gradients_of(loss, variables)
     by_variable = {
@@ -37,7 +37,7 @@ def compare_gradients(name, entries, loss, reference, reference_loss):
     }
     ours = {}
     for entry, group in zip(entries, parts):
-        arrays = [by_variable[id(v)] for v in group]
+        arrays = [by_variable[id(v)] for v in group] or [np.zeros(entry.variable.shape, "float32")]
         gradient = entry.variable.of(arrays) if isinstance(entry.variable, View) else arrays[0]
         ours[entry.name] = gradient.T if entry.transpose else gradient
     reference.zero_grad()
@@ -48,6 +48,13 @@ def compare_gradients(name, entries, loss, reference, reference_loss):
     }
     assert sum(bool(gradient.any()) for gradient in theirs.values()) > len(theirs) / 2
     check_parity(f"{name}: gradient of every weight", ours, theirs)
+
+
+def _variables(entry):
+    """The variables that an entry's tensor is made of; none where the reference never uses it."""
+    if isinstance(entry.variable, np.ndarray):
+        return ()
+    return entry.variable.variables if isinstance(entry.variable, View) else (entry.variable,)
 
 
 def factors(shape, real=None, seed=0):

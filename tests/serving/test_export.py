@@ -20,7 +20,7 @@ from tests.serving.support import LABELS, VOCABULARY, make_exported, tiny_classi
 from tfmodels.errors import UserError
 from tfmodels.layers.pooling import MeanPooling
 from tfmodels.models.tasks import TextEmbedder
-from tfmodels.text import TextPreprocessor
+from tfmodels.text import TextPreprocessor, WordPieceTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,19 @@ def test_mistakes_are_told_and_leave_nothing(small, tmp_path, options, sentence)
     with pytest.raises(UserError, match=sentence):
         export_savedmodel(small, tmp_path / "1", preprocessor=tiny_preprocessor(), **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preprocessor_of_another_model_is_told_and_leaves_nothing(small, tmp_path):
+    larger = TextPreprocessor(WordPieceTokenizer([*VOCABULARY, "more"]), sequence_length=32)
+    longer = TextPreprocessor(WordPieceTokenizer(VOCABULARY), sequence_length=small.backbone.max_length + 1)
+    size = len(VOCABULARY)
+    for preprocessor, told in (
+        (larger, f"has {size + 1} pieces but the model knows {size}"),
+        (longer, "rows of up to 513 tokens but the model takes at most 512"),
+    ):
+        with pytest.raises(UserError, match=told):
+            export_savedmodel(small, tmp_path / "1", preprocessor=preprocessor)
+    assert not (tmp_path / "1").exists()
 
 
 def test_an_existing_version_is_kept_unless_asked(small, tmp_path):

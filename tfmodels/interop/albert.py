@@ -84,6 +84,7 @@ FAMILY = bert.bert_family(
     "Albert",
     AlbertBackbone,
     "albert.",
+    pair_heads={"ForPreTraining": PairedMaskedLM},
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     backbone_entries=backbone_entries,

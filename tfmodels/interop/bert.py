@@ -13,6 +13,7 @@ from tfmodels.models import (
     BertBackbone,
     BertConfig,
     MaskedLM,
+    PairClassifier,
     PairedMaskedLM,
     SpanClassifier,
     TextClassifier,
@@ -143,6 +144,8 @@ def head_entries(task) -> Iterator[Entry]:
         yield from masked_lm_entries(task.head, "cls.predictions.transform.", "LayerNorm", "cls.predictions.bias")
         if isinstance(task, PairedMaskedLM):
             yield from linear_entries("cls.seq_relationship", task.head.pair.logits)
+    elif isinstance(task, PairClassifier):
+        yield from linear_entries("cls.seq_relationship", task.head.logits)
     else:
         yield from linear_entries("qa_outputs" if isinstance(task, SpanClassifier) else "classifier", task.head.logits)
 
@@ -154,14 +157,20 @@ def masked_lm_entries(head, prefix: str, norm: str, bias: str) -> Iterator[Entry
     yield Entry(bias, head.bias)
 
 
-def bert_family(name: str, backbone: type, prefix: str, paired: bool = True, **differences) -> Family:
+# What transformers calls the heads for a pair of texts.
+PAIR_HEADS = {"ForPreTraining": PairedMaskedLM, "ForNextSentencePrediction": PairClassifier}
+
+
+def bert_family(
+    name: str, backbone: type, prefix: str, pair_heads: Mapping[str, type] = PAIR_HEADS, **differences
+) -> Family:
     """A family whose checkpoints are laid out as BERT's.
 
     Args:
         name: How transformers' classes begin, such as "Bert".
         backbone: The backbone's class.
         prefix: What stands before the encoder's tensors.
-        paired: Whether transformers has a head for a pair of texts beside the one of masked language modelling.
+        pair_heads: The heads for a pair of texts that transformers has, by how their classes end.
         **differences: Attributes of `Family` that differ from BERT's.
     """
     return Family(
@@ -174,11 +183,11 @@ def bert_family(name: str, backbone: type, prefix: str, paired: bool = True, **d
                 f"{name}ForTokenClassification": TokenClassifier,
                 f"{name}ForQuestionAnswering": SpanClassifier,
                 f"{name}ForMaskedLM": MaskedLM,
-                **({f"{name}ForPreTraining": PairedMaskedLM} if paired else {}),
+                **{f"{name}{head}": task for head, task in pair_heads.items()},
             },
             "backbone_entries": backbone_entries,
             "head_entries": head_entries,
-            "with_optional": (TextClassifier, PairedMaskedLM),
+            "with_optional": (TextClassifier, *pair_heads.values()),
             "tied": {
                 "cls.predictions.decoder.weight": f"{prefix}embeddings.word_embeddings.weight",
                 "cls.predictions.decoder.bias": "cls.predictions.bias",

@@ -27,8 +27,7 @@ def backbone_entries(backbone: ErnieBackbone, prefix: str) -> Iterator[Entry]:
     """Where the backbone's variables lie: where BERT's do, and the vectors of tasks."""
     yield from bert.backbone_entries(backbone, prefix)
     if backbone.config.num_tasks:
-        tasks = backbone.parts["embeddings"].positions.tasks
-        yield Entry(f"{prefix}embeddings.task_type_embeddings.weight", tasks)
+        yield Entry(f"{prefix}embeddings.task_type_embeddings.weight", backbone.parts["tasks"].tasks)
 
 
 FAMILY = bert.bert_family(

@@ -46,7 +46,7 @@ FAMILY = bert.bert_family(
     "Roberta",
     RobertaBackbone,
     "roberta.",
-    paired=False,
+    pair_heads={},
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     head_entries=head_entries,

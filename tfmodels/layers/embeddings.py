@@ -28,6 +28,7 @@ class TextEmbedding(Layer):
         token_ids: int[B, T].
         segment_ids: int[B, T]; the default is segment 0.
         padding_mask: bool[B, T], True at real tokens, for positions that count them; the default is all.
+        added: float[1 or B, 1 or T, E], further vectors of the sum.
 
     Returns:
         float[B, T, D].
@@ -59,7 +60,7 @@ class TextEmbedding(Layer):
             widen = Projection(hidden_dim, dtype=self.dtype_policy, name="widen")
         self.widen = widen
 
-    def build(self, token_ids_shape, segment_ids_shape=None, padding_mask_shape=None):
+    def build(self, token_ids_shape, segment_ids_shape=None, padding_mask_shape=None, added_shape=None):
         size = self.embedding_dim
         # Not autocast: in bfloat16 the few rows that are taken are cast, not the whole table.
         self.tokens = self.add_weight(
@@ -75,7 +76,7 @@ class TextEmbedding(Layer):
                 part.build(vectors)
         self.built = True
 
-    def call(self, token_ids, segment_ids=None, padding_mask=None, training=None):
+    def call(self, token_ids, segment_ids=None, padding_mask=None, added=None, training=None):
         vectors = ops.cast(ops.take(self.tokens, token_ids, axis=0), self.compute_dtype)  # [B, T, E]
         if self.num_segments:
             is_one = self.num_segments == 1 or segment_ids is None
@@ -83,8 +84,10 @@ class TextEmbedding(Layer):
             vectors = vectors + ops.cast(segments, self.compute_dtype)
         if self.positions is not None:
             vectors = vectors + self.positions(vectors, padding_mask)
+        if added is not None:
+            vectors = vectors + ops.cast(added, self.compute_dtype)
         vectors = self.drop(self.norm(vectors), training=training)
         return self.widen(vectors) if self.widen is not None else vectors
 
-    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None, padding_mask_shape=None):
+    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None, padding_mask_shape=None, added_shape=None):
         return (*token_ids_shape, self.hidden_dim)

@@ -10,6 +10,7 @@ from tfmodels.models.nezha import NezhaBackbone, NezhaConfig
 from tfmodels.models.roberta import RobertaBackbone, RobertaConfig
 from tfmodels.models.tasks import (
     MaskedLM,
+    PairClassifier,
     PairedMaskedLM,
     ReplacedTokenDetector,
     SpanClassifier,
@@ -36,6 +37,7 @@ __all__ = [
     "MaskedLM",
     "NezhaBackbone",
     "NezhaConfig",
+    "PairClassifier",
     "PairedMaskedLM",
     "PermutationLM",
     "Preset",

@@ -2,6 +2,8 @@
 
 import keras
 
+from tfmodels.errors import UserError
+
 _INPUTS = {"token_ids": "int32", "segment_ids": "int32", "padding_mask": "bool"}
 
 
@@ -20,7 +22,9 @@ class Backbone(keras.Model):
 
     Call arguments:
         inputs: A dict of `token_ids` int32[B, T], `segment_ids` int32[B, T] and `padding_mask` bool[B, T], True at
-            real tokens.
+            real tokens. Ids are from 0 to V - 1 and T is at most `max_length`: neither is looked at here, where it
+            would cost every step (`Batches.check` and `serving.export_savedmodel` do). TensorFlow refuses too large an
+            id on a CPU and takes zeros for it on a GPU, JAX takes NaN; -1 is the last row of the table for both.
 
     Returns:
         A dict of `sequence_output` float[B, T, D] and `pooled_output` float[B, D].
@@ -72,6 +76,11 @@ class Backbone(keras.Model):
         return
 
     @property
+    def max_length(self):
+        """The most tokens of a row, or None where positions have no end."""
+        return None
+
+    @property
     def prediction_activation(self):
         """The name of the activation in the family's head of masked language modelling."""
         return self.config.activation
@@ -85,6 +94,22 @@ class Backbone(keras.Model):
         """
         inputs = token_inputs()
         return keras.Model(inputs, self.wire(self.parts, inputs, intermediates=True), name=f"{self.name}_intermediates")
+
+    def with_attention_mask(self) -> keras.Model:
+        """A model on the same layers and weights that is told who may see whom, beside padding.
+
+        Returns:
+            A model whose inputs add `attention_mask` bool[B, 1 or N, T, T], True where the token of the third axis may
+            attend to that of the fourth. Padding is never attended to, whatever the mask says. Every real token must
+            see a real one, such as itself: a softmax over nothing is uniform over everything.
+
+        Raises:
+            UserError: The family's attention takes no such mask.
+        """
+        raise UserError(
+            f"{type(self).__name__} takes no attention mask: use an encoder of BERT's kind, such as bert_tiny, or "
+            "XLNet's two_streams with its permutation_mask."
+        )
 
     def get_config(self):
         """The configuration, from which `from_config` builds an equal backbone."""

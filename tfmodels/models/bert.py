@@ -14,6 +14,7 @@ import dataclasses
 import functools
 
 import keras
+from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers import (
@@ -28,7 +29,7 @@ from tfmodels.layers import (
     TextEmbedding,
     TransformerBlock,
 )
-from tfmodels.models.backbone import Backbone, WithScores
+from tfmodels.models.backbone import Backbone, WithScores, token_inputs
 from tfmodels.models.config import Config, Preset, nearest
 from tfmodels.ops import padding
 
@@ -171,7 +172,7 @@ class BertBackbone(Backbone):
     @classmethod
     def wire(cls, parts, inputs, intermediates=False):
         x = parts["embeddings"](inputs["token_ids"], inputs["segment_ids"], inputs["padding_mask"])
-        mask = _PaddingMask(name="attention_mask")(inputs["padding_mask"])
+        mask = _Mask(name="mask")(inputs["padding_mask"], inputs.get("attention_mask"))
         hidden_states, attention_scores = [x], []
         with_scores = functools.cache(WithScores)  # a block may stand at several places
         for block in parts["blocks"]:
@@ -186,12 +187,22 @@ class BertBackbone(Backbone):
             outputs |= {"hidden_states": tuple(hidden_states), "attention_scores": tuple(attention_scores)}
         return outputs
 
+    @property
+    def max_length(self):
+        return self.config.max_sequence_length if self.parts["embeddings"].positions is not None else None
 
-class _PaddingMask(keras.layers.Layer):
-    """`ops.padding` as a node of the functional graph."""
+    def with_attention_mask(self):
+        mask = keras.Input((None, None, None), dtype="bool", name="attention_mask")
+        inputs = {**token_inputs(), "attention_mask": mask}
+        return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_masked")
 
-    def call(self, is_real):
-        return padding(is_real)
+
+class _Mask(keras.layers.Layer):
+    """Real keys, of those that a mask allows where there is one, as a node of the functional graph."""
+
+    def call(self, is_real, attention_mask=None):
+        mask = padding(is_real)
+        return mask if attention_mask is None else ops.logical_and(mask, attention_mask)
 
 
 def _bert(layers, heads, hidden, **changes):

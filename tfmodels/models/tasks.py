@@ -44,11 +44,18 @@ class Task(keras.Model):
 
     def with_intermediates(self) -> keras.Model:
         """A model on the same layers and weights whose outputs add the backbone's named intermediates."""
-        inputs = token_inputs()
-        features = self.backbone.with_intermediates()(inputs)
-        named = {name: features[name] for name in ("hidden_states", "attention_scores")}
-        outputs = self.head({**inputs, **{k: v for k, v in features.items() if k not in named}})
-        return keras.Model(inputs, {**outputs, **named}, name=f"{self.name}_intermediates")
+        return self._on(self.backbone.with_intermediates(), f"{self.name}_intermediates")
+
+    def with_attention_mask(self) -> keras.Model:
+        """A model on the same layers and weights whose inputs add the mask of `Backbone.with_attention_mask`."""
+        return self._on(self.backbone.with_attention_mask(), f"{self.name}_masked")
+
+    def _on(self, model, name):
+        """The head on a model that takes or returns more than the backbone; it does not see what is added."""
+        inputs, features = model.input, model(model.input)
+        added = {key: value for key, value in features.items() if key not in self.backbone.output}
+        known = {key: inputs[key] for key in self.backbone.input} | {key: features[key] for key in self.backbone.output}
+        return keras.Model(inputs, {**self.head(known), **added}, name=name)
 
     def get_config(self):
         """The backbone and the head's settings."""
@@ -269,6 +276,29 @@ class PairedMaskedLM(MaskedLM):
     """
 
     head_class = _PairedHead
+
+
+class PairClassifier(Task):
+    """Whether the second text follows the first: the pair's half of `PairedMaskedLM`, alone.
+
+    The class 0 stands for a pair as it was written, as in transformers' heads of next sentence prediction.
+
+    Args:
+        backbone: Any backbone of the library with a pooler.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, 2]}; `predictions` adds "probabilities".
+    """
+
+    def __init__(self, backbone, name=None):
+        super().__init__(backbone, {}, name)
+
+    @classmethod
+    def make_head(cls, backbone):
+        return _PooledHead(2, dtype=backbone.dtype_policy, name="head")
+
+    predictions = TextClassifier.predictions
 
 
 class _EmbedderHead(Layer):

@@ -80,14 +80,18 @@ class TransformerXLConfig(Config):
 class RecurrentBackbone(Backbone):
     """A backbone whose `wire` also takes `memory`, a tuple of what each layer remembers, and returns the new one."""
 
-    def with_memory(self) -> keras.Model:
+    def with_memory(self, masked=False) -> keras.Model:
         """A model on the same layers and weights with memory in and out.
 
+        Args:
+            masked: Whether the inputs also have `memory_mask`; without it all of the memory is real text.
+
         Returns:
-            A model whose inputs add `memory`, a tuple of K float[B, M, D], M may be 0 (`empty_memory`) and is real
-            text everywhere, and whose outputs add the `memory` for the next stretch of text.
+            A model whose inputs add `memory`, a tuple of K float[B, M, D], M may be 0 (`empty_memory`), and if masked
+            `memory_mask` bool[B, M], True at real text; and whose outputs add the `memory` for the next stretch of
+            text.
         """
-        inputs = {**token_inputs(), "memory": self._memory_inputs()}
+        inputs = {**token_inputs(), **self._memory_inputs(masked)}
         return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_with_memory")
 
     def empty_memory(self, batch_size) -> tuple:
@@ -95,19 +99,21 @@ class RecurrentBackbone(Backbone):
         shape = (batch_size, 0, self.config.hidden_dim)
         return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in range(self.config.num_layers))
 
-    def _memory_inputs(self):
-        return tuple(
+    def _memory_inputs(self, masked):
+        memory = tuple(
             keras.Input((None, self.config.hidden_dim), dtype=self.compute_dtype, name=f"memory_{index}")
             for index in range(self.config.num_layers)
         )
+        mask = {"memory_mask": keras.Input((None,), dtype="bool", name="memory_mask")} if masked else {}
+        return {"memory": memory, **mask}
 
 
 class RecurrentLM(Task):
     """A language model on a `RecurrentBackbone`, with and without memory."""
 
-    def with_memory(self) -> keras.Model:
+    def with_memory(self, masked=False) -> keras.Model:
         """A model on the same layers and weights with memory in and out; see `RecurrentBackbone.with_memory`."""
-        return self._headed(self.backbone.with_memory())
+        return self._headed(self.backbone.with_memory(masked))
 
     def _headed(self, model, output="sequence_output"):
         features = model(model.input)
@@ -186,7 +192,7 @@ class TransformerXLBackbone(RecurrentBackbone):
     def wire(cls, parts, inputs, intermediates=False):
         x = parts["drop"](parts["embeddings"](inputs["token_ids"], inputs["segment_ids"]))
         contexts = Contexts(parts["memory"], inputs.get("memory"))
-        mask = parts["mask"](inputs["padding_mask"], memory=contexts.first)
+        mask = parts["mask"](inputs["padding_mask"], memory=contexts.first, memory_mask=inputs.get("memory_mask"))
         encodings = parts["encodings"](x, memory=contexts.first)
         hidden_states, attention_scores = [x], []
         for index, block in enumerate(parts["blocks"]):
@@ -244,22 +250,23 @@ class _CausalMask(Layer):
         super().__init__(**kwargs)
         self.span = span
 
-    def call(self, padding_mask, memory=None):
+    def call(self, padding_mask, memory=None, memory_mask=None):
         length = ops.shape(padding_mask)[1]
         past = 0 if memory is None else ops.shape(memory)[1]
         distance = past + ops.arange(length)[:, None] - ops.arange(past + length)[None]  # [T, S]
         is_seen = distance >= 0
         if self.span is not None:
             is_seen = ops.logical_and(is_seen, distance < self.span)
-        return ops.logical_and(is_seen[None, None], real_keys(padding_mask, memory)[:, None, None])
+        return ops.logical_and(is_seen[None, None], real_keys(padding_mask, memory, memory_mask)[:, None, None])
 
 
-def real_keys(padding_mask, memory):
-    """bool[B, M + T]: which keys are real tokens; all of the memory is."""
+def real_keys(padding_mask, memory, memory_mask=None):
+    """bool[B, M + T]: which keys are real tokens; all of the memory is, where no mask says otherwise."""
     if memory is None:
         return padding_mask
-    is_real = ops.ones(ops.shape(memory)[:2], dtype="bool")  # [B, M]
-    return ops.concatenate([is_real, padding_mask], axis=1)
+    if memory_mask is None:
+        memory_mask = ops.ones(ops.shape(memory)[:2], dtype="bool")  # [B, M]
+    return ops.concatenate([memory_mask, padding_mask], axis=1)
 
 
 class _AdaptiveHead(Layer):

@@ -123,7 +123,12 @@ class XLNetBackbone(RecurrentBackbone):
     def wire(cls, parts, inputs, intermediates=False):
         mapping = inputs.get("target_mapping")
         contexts = Contexts(parts["memory"], inputs.get("memory"))
-        masks = parts["masks"](inputs["padding_mask"], inputs.get("permutation_mask"), memory=contexts.first)
+        masks = parts["masks"](
+            inputs["padding_mask"],
+            inputs.get("permutation_mask"),
+            memory=contexts.first,
+            memory_mask=inputs.get("memory_mask"),
+        )
         x = parts["drop"](parts["embeddings"](inputs["token_ids"]))
         queries = None
         if mapping is not None:
@@ -168,8 +173,11 @@ class XLNetBackbone(RecurrentBackbone):
     def make_classifier_pooling(self, dropout):
         return DenseLastToken(self.config.hidden_dim, "tanh", dtype=self.dtype_policy, name="pooling")
 
-    def two_streams(self) -> keras.Model:
+    def two_streams(self, masked=False) -> keras.Model:
         """The model of pre-training, on the same layers and weights (arXiv:1906.08237, sections 2.3 and 2.5).
+
+        Args:
+            masked: Whether the inputs also have `memory_mask`; see `with_memory`.
 
         Returns:
             A model whose inputs add `permutation_mask` bool[B, T, T], True where the token of the row may be predicted
@@ -181,7 +189,7 @@ class XLNetBackbone(RecurrentBackbone):
             **token_inputs(),
             "permutation_mask": keras.Input((None, None), dtype="bool", name="permutation_mask"),
             "target_mapping": keras.Input((None, None), dtype=self.compute_dtype, name="target_mapping"),
-            "memory": self._memory_inputs(),
+            **self._memory_inputs(masked),
         }
         return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_two_streams")
 
@@ -198,9 +206,9 @@ class _StreamMasks(Layer):
     The query stream sees real tokens that the permutation allows; the content stream sees its own token besides.
     """
 
-    def call(self, padding_mask, permutation_mask=None, memory=None):
+    def call(self, padding_mask, permutation_mask=None, memory=None, memory_mask=None):
         length = ops.shape(padding_mask)[1]
-        is_seen = real_keys(padding_mask, memory)[:, None, None]  # [B, 1, 1, S]
+        is_seen = real_keys(padding_mask, memory, memory_mask)[:, None, None]  # [B, 1, 1, S]
         past = ops.shape(is_seen)[-1] - length
         is_itself = ops.equal(past + ops.arange(length)[:, None], ops.arange(past + length)[None])  # [T, S]
         if permutation_mask is not None:
@@ -257,13 +265,13 @@ class PermutationLM(RecurrentLM):
             backbone.parts["embeddings"], backbone.config.vocabulary_size, dtype=backbone.dtype_policy, name="head"
         )
 
-    def two_streams(self) -> keras.Model:
+    def two_streams(self, masked=False) -> keras.Model:
         """The model of pre-training on the same layers and weights; see `XLNetBackbone.two_streams`.
 
         Returns:
             A model from the same inputs to `logits` float32[B, P, V], of the query stream, and the new `memory`.
         """
-        return self._headed(self.backbone.two_streams(), "query_output")
+        return self._headed(self.backbone.two_streams(masked), "query_output")
 
 
 _SOURCE = "arXiv:1906.08237, appendix A.4"

@@ -1,0 +1,71 @@
+"""What encoders make of input that is out of bounds, stated for every family: nothing is refused where it would cost.
+
+`Batches.check`, which `fit` asks, and `export_savedmodel` refuse such input before it gets here.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import tfmodels
+from tests.models.tiny import tiny, tiny_config
+from tests.support import to_numpy, token_batch
+from tfmodels.models import TransformerXLBackbone, XLNetBackbone
+
+V = tiny_config("bert_base").vocabulary_size
+FAMILIES = sorted({tfmodels.describe_model(name)[0]: name for name in reversed(tfmodels.list_models())}.values())
+
+
+def with_token(id):
+    batch = token_batch([5, 3])
+    batch["token_ids"][0, 2] = id
+    return batch
+
+
+def states(model, batch):
+    return to_numpy(model(batch))["sequence_output"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_token_beyond_the_vocabulary_is_refused_or_shows(name):
+    model = tiny(name)
+    if isinstance(model, TransformerXLBackbone):
+        # Of no cluster: a vector of zeros, whatever the number.
+        np.testing.assert_array_equal(states(model, with_token(V)), states(model, with_token(-V)))
+    elif keras.backend.backend() == "jax":
+        values = states(model, with_token(V + 1))
+        assert np.isnan(values[0, 2]).all() and np.isfinite(values[1]).all()
+    else:
+        with pytest.raises(Exception, match=rf"{V + 1} is not in \[0, "):
+            states(model, with_token(V + 1))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_minus_one_is_the_last_row_of_the_table(name):
+    model = tiny(name)
+    # XLNet's table ends with the vector of what is to be predicted; Transformer-XL has a vector of zeros for both.
+    last = V if isinstance(model, XLNetBackbone | TransformerXLBackbone) else V - 1
+    np.testing.assert_array_equal(states(model, with_token(-1)), states(model, with_token(last)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_row_longer_than_the_positions_is_refused_or_shows(name):
+    model, batch = tiny(name), token_batch([17, 3])
+    if model.max_length is None:
+        assert np.isfinite(states(model, batch)).all()
+        return
+    assert model.max_length == 16
+    assert np.isfinite(states(model, token_batch([16, 3]))).all()
+    try:
+        values = states(model, batch)
+    except Exception as error:
+        assert any(told in str(error) for told in ("ncompatible shapes", "is not in [0, 18)"))
+    else:
+        assert keras.backend.backend() == "jax" and np.isnan(values[0]).all()
+
+
+def test_rows_have_no_end_where_positions_are_relative():
+    limits = {name: tiny(name).max_length for name in FAMILIES}
+    endless = {"nezha_base", "transformer_xl_enwik8", "xlnet_base"}
+    assert limits == {name: None if name in endless else 16 for name in FAMILIES}
+    assert tiny("bert_base", positions="relative_key").max_length is None

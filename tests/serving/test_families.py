@@ -1,0 +1,92 @@
+"""Every family of the registry, exported with its kind of tokeniser, is served by the C++ loader."""
+
+import pytest
+
+import tfmodels
+from serving import check_savedmodel, export_savedmodel, keras_reference
+from tests.models.tiny import tiny
+from tests.serving.support import VOCABULARY, randomised
+from tfmodels.models import TextClassifier, TextEmbedder
+from tfmodels.text import (
+    ALBERT_TOKENS,
+    BERT_FORMAT,
+    ROBERTA_FORMAT,
+    XLNET_FORMAT,
+    XLNET_TOKENS,
+    ByteLevelBPETokenizer,
+    SentencePieceTokenizer,
+    TextPreprocessor,
+    WordPieceTokenizer,
+    train_byte_level_bpe,
+    train_unigram,
+)
+
+LINES = ["a good film, and long", "It takes its time, and it takes ours", "Not bad, not bad at all!"] * 4
+TEXTS = [
+    "A good film, and long.",
+    "Ça va? 中文 😀\u200b",
+    "",
+    "  \n\tx ",
+    "bad " * 30,
+    "[CLS][SEP]<s></s><mask>",
+    b"\xff",
+]
+
+
+def wordpiece():
+    return WordPieceTokenizer(VOCABULARY), BERT_FORMAT
+
+
+def byte_level_bpe():
+    return ByteLevelBPETokenizer(*train_byte_level_bpe(LINES, 280)), ROBERTA_FORMAT
+
+
+def single_bytes():
+    """Of enwik8, whose tokens are bytes, in rows as RoBERTa has them: Transformer-XL itself has no special tokens."""
+    return ByteLevelBPETokenizer(*train_byte_level_bpe(LINES, 261)), ROBERTA_FORMAT
+
+
+def alberts_sentencepiece():
+    model = train_unigram(LINES, 28, special_tokens=ALBERT_TOKENS)
+    return SentencePieceTokenizer(model, ALBERT_TOKENS, lowercase=True, plain_quotes=True), BERT_FORMAT
+
+
+def xlnets_sentencepiece():
+    model = train_unigram(LINES, 28, special_tokens=XLNET_TOKENS)
+    return SentencePieceTokenizer(model, XLNET_TOKENS, strip_accents=True, plain_quotes=True), XLNET_FORMAT
+
+
+# By the name of the backbone's class: a preset, its kind of tokeniser, and a task. A new family adds a line.
+FAMILIES = {
+    "AlbertBackbone": ("albert_base", alberts_sentencepiece, TextEmbedder),
+    "BertBackbone": ("bert_base", wordpiece, TextEmbedder),
+    "ElectraBackbone": ("electra_small", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
+    "ErnieBackbone": ("ernie2_base", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
+    "NezhaBackbone": ("nezha_base", wordpiece, TextEmbedder),
+    "RobertaBackbone": ("roberta_base", byte_level_bpe, lambda backbone: TextClassifier(backbone, 3)),
+    "TransformerXLBackbone": ("transformer_xl_enwik8", single_bytes, TextEmbedder),
+    "XLNetBackbone": ("xlnet_base", xlnets_sentencepiece, lambda backbone: TextClassifier(backbone, 3)),
+}
+
+
+def test_every_family_of_the_registry_is_exported():
+    registered = {tfmodels.describe_model(name)[0].__name__ for name in tfmodels.list_models()}
+    assert registered == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_export_passes_the_gate_of_the_cpp_loader(family, tmp_path):
+    name, make_tokenizer, task = FAMILIES[family]
+    assert tfmodels.describe_model(name)[0].__name__ == family
+    tokenizer, format = make_tokenizer()
+    preprocessor = TextPreprocessor(tokenizer, 16, format=format)
+    model = randomised(task(tiny(name, vocabulary_size=tokenizer.vocabulary_size())), seed=0)
+    path = export_savedmodel(
+        model, tmp_path / "1", preprocessor=preprocessor, warmup_batch_sizes=(1, 3), card={"name": name}
+    )
+    report = check_savedmodel(
+        path, expected=keras_reference(model, preprocessor), texts=TEXTS, batch_sizes=(1, 7), latency_seconds=0.05
+    )
+    assert report.problems == ()
+    assert report.passed and report.rows_compared == 2 * (1 + 7)
+    assert set(report.checks.values()) == {"passed"}
