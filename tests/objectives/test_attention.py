@@ -5,7 +5,10 @@ import pytest
 
 from tests.support import to_numpy
 from tfmodels.objectives import (
+    UNILM_SEGMENTS,
+    UNILM_SHARES,
     bidirectional,
+    by_document,
     left_to_right,
     right_to_left,
     sequence_to_sequence,
@@ -46,22 +49,25 @@ def test_documents_in_one_row_do_not_see_each_other():
     np.testing.assert_array_equal(to_numpy(within_documents(documents, REAL)), wanted)
 
 
-def test_every_row_has_one_of_unilms_masks_in_their_shares():
+def test_every_row_has_the_mask_that_its_segments_name():
     order = ("bidirectional", "sequence to sequence", "left to right", "right to left")
     for row in range(3):
-        for number, name in (
-            (0.0, 0),
-            (0.33, 0),
-            (0.34, 1),
-            (0.66, 1),
-            (0.67, 2),
-            (0.83, 2),
-            (0.84, 3),
-            (0.9999999, 3),
-        ):
-            numbers = np.full(3, 0.5, "float32")
-            numbers[row] = number
-            mask = to_numpy(unilm(REAL, SOURCE, numbers))
-            np.testing.assert_array_equal(mask[row], enumerated(RULES[order[name]][1])[row])
-    with pytest.raises(ValueError, match="UniLM has four masks"):
-        unilm(REAL, SOURCE, np.zeros(3), shares=(0.5, 0.5, 0.5, 0.5))
+        for kind, name in enumerate(order):
+            kinds = np.full(3, 1)
+            kinds[row] = kind
+            second = np.arange(6)[None] >= SOURCE[:, None]
+            segments = np.array(UNILM_SEGMENTS)[kinds[:, None], second.astype(int)] * REAL
+            mask = to_numpy(unilm({"padding_mask": REAL, "segment_ids": segments}))
+            np.testing.assert_array_equal(mask[row], enumerated(RULES[name][1])[row], err_msg=f"row {row}, {name}")
+
+
+def test_segments_tell_the_language_models_apart():
+    assert len({first for first, _ in UNILM_SEGMENTS}) == 4
+    assert UNILM_SEGMENTS[0] == (0, 1), "BERT's own"
+    assert sum(UNILM_SHARES) == pytest.approx(1)
+
+
+def test_a_batchs_documents_make_its_mask():
+    documents = np.array([[0, 0, 1, 1, 1, 2]] * 3)
+    mask = by_document({"document_ids": documents, "padding_mask": REAL, "token_ids": None})
+    np.testing.assert_array_equal(to_numpy(mask), to_numpy(within_documents(documents, REAL)))

@@ -46,12 +46,40 @@ def test_no_pair_reaches_over_the_end_of_a_row():
 
 
 def test_predictions_are_read_from_the_row_as_it_was():
-    # 9 is a mask: tokens 4 and 5 were hidden side by side, and the first token of the second row.
-    inputs = {"token_ids": np.array([[3, 9, 9], [9, 7, 0]])}
+    # 9 is a mask: tokens 4 and 5 were hidden side by side, the first token of the second row, and 8, which no one asks
+    # for, before 3.
+    inputs = {"token_ids": np.array([[3, 9, 9, 7], [9, 7, 9, 9]])}
+    originals = {"token_ids": np.array([[3, 4, 5, 7], [6, 7, 8, 3]])}
     targets = {
-        "positions": np.array([[1, 2], [0, 0]]),
-        "labels": np.array([[4, 5], [6, 0]]),
-        "weights": np.array([[1.0, 1.0], [1.0, 0.0]]),
+        "positions": np.array([[1, 2], [0, 3]]),
+        "labels": np.array([[4, 5], [6, 3]]),
+        "weights": np.array([[1.0, 1.0], [1.0, 1.0]]),
     }
-    labels, before = predictions_of([(inputs, targets)])
-    assert labels.tolist() == [4, 5, 6] and before.tolist() == [3, 4, -1]
+    labels, before, hidden = predictions_of([(inputs, targets)], [(originals, {})])
+    assert hidden.tolist() == [False, True, False, False]
+    assert labels.tolist() == [4, 5, 6, 3] and before.tolist() == [3, 4, -1, 8]
+
+
+def test_detectors_are_logistic_regressions_on_the_counts():
+    baselines = NgramBaselines(TOKENS, SPLITS, V, SPECIAL)
+    random = np.random.default_rng(0)
+    tokens = np.tile([2, 3, 2, 3, 2, 3, 2, 3], (50, 1))
+    is_replaced = random.random(tokens.shape) < 0.2
+    tokens[is_replaced] = 5  # a token that no row has
+    is_real = np.ones(tokens.shape, bool)
+    is_real[:, -1] = False
+    losses = baselines.detection_losses(tokens, is_real, is_replaced)
+    assert losses["unigram"] < 0.01, "what never occurs is told by its own count"
+
+    # Of these, each is as frequent as the other: only the token before tells which is in its place.
+    tokens = np.tile([2, 3, 2, 3, 2, 3, 2, 3], (50, 1))
+    is_replaced = random.random(tokens.shape) < 0.2
+    tokens[is_replaced] = 5 - tokens[is_replaced]
+    losses = baselines.detection_losses(tokens, is_real, is_replaced)
+    share = is_replaced[is_real].mean()
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert losses["unigram"] == pytest.approx(entropy, abs=0.01)
+    assert losses["bigram"] < 0.8 * entropy
+    # Padding does not count.
+    tokens[~is_real] = 2
+    assert baselines.detection_losses(tokens, is_real, is_replaced)["unigram"] == pytest.approx(losses["unigram"])

@@ -11,6 +11,7 @@ from tests.objectives.rows import rows_of, uniform_rows
 from tfmodels.objectives import (
     Draw,
     MaskingMixture,
+    NoMasking,
     PartialPrediction,
     PhraseMasking,
     SpanMasking,
@@ -158,6 +159,28 @@ def test_phrases_stay_whole_and_words_elsewhere():
             for word in set(batch["word_ids"][row][ids == 0]):
                 assert len(set(chosen[row][(batch["word_ids"][row] == word) & (ids == 0)])) == 1
     assert some > 5, "phrases of two words were chosen"
+
+
+def test_phrases_and_the_words_beside_them_are_chosen_equally_often():
+    # Tokens 0 to 2 are a phrase, 5 and 6 another, and the rest words: six units, of which the budget takes one or two.
+    rows = 6000
+    batch = uniform_rows(rows, 9)
+    batch["entity_ids"] = np.tile(np.array([1, 1, 1, 0, 0, 2, 2, 0, 0], "int32"), (rows, 1))
+    chosen = chosen_by(PhraseMasking("entity_ids", rate=1 / 3, max_predictions=3), batch) > 0
+    assert (chosen[:, [0, 5]] == chosen[:, [1, 6]]).all() and (chosen[:, 0] == chosen[:, 2]).all()
+    units = chosen[:, [0, 3, 4, 5, 7, 8]]
+    assert (chosen.sum(axis=1) <= 3).all() and (units.sum(axis=1) >= 1).all()
+    # The first unit of every row is uniform: where the phrase of three is chosen, nothing else is.
+    assert stats.binomtest(int(units[:, 0].sum()), rows, 1 / 6).pvalue > SIGNIFICANCE
+    # The second fits where the first was a word: 1 in 6 at first, and 4/6 of 1 in 4, as the phrase of three never fits.
+    assert stats.binomtest(int(units[:, 3].sum()), rows, 1 / 6 + 4 / 6 * 1 / 4).pvalue > SIGNIFICANCE
+
+
+def test_no_masking_chooses_nothing_in_any_batch():
+    for lengths, length in ((LENGTHS, None), ([], 5), ([0], 0)):
+        batch = rows_of(lengths, length=length)
+        groups = chosen_by(NoMasking(7), batch)
+        assert groups.shape == batch["token_ids"].shape and groups.dtype == np.int32 and not groups.any()
 
 
 class Recorded:

@@ -13,10 +13,19 @@ from tfmodels.objectives import (
     FullSentences,
     NextSentences,
     SegmentPair,
+    SentenceDistance,
     SentencePair,
+    SentenceReordering,
     SwappedSegments,
 )
-from tfmodels.objectives.documents import IN_ORDER, NOT_IN_ORDER, truncate_pair
+from tfmodels.objectives.documents import (
+    ADJACENT,
+    IN_ORDER,
+    NOT_IN_ORDER,
+    OTHER_DOCUMENT,
+    SAME_DOCUMENT,
+    truncate_pair,
+)
 
 CLS, SEP = 1, 2
 FRAME = Frame(24, CLS, SEP)
@@ -208,6 +217,95 @@ def test_a_sentence_longer_than_a_row_is_cut_into_pieces():
     (example,) = rows(SegmentPair(FRAME, SwappedSegments(0.0)), [[sentence]])
     first, second = segments_of(example)
     assert is_run(first) and is_run(second) and first[-1] < second[0]
+
+
+def test_reordered_segments_are_told_by_their_class():
+    documents = documents_of(1200, sentences=(1, 9))
+    made = rows(SentenceReordering(FRAME), documents)
+    # The orders of one, two and three segments, one after the other, in the order of their numbers.
+    classes = [(0,), (0, 1), (1, 0), (0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
+    assert SentenceReordering.num_classes() == len(classes)
+    # A sentence that no row can hold is cut; here none is that long.
+    starts = {sentence[0] for document in documents for sentence in document}
+    texts, counts = [], np.zeros(len(classes))
+    for row in made:
+        assert row.token_ids[0] == CLS and row.token_ids[-1] == SEP and len(row.token_ids) <= FRAME.sequence_length
+        assert row.special_mask == [token in (CLS, SEP) for token in row.token_ids]
+        assert not any(row.segment_ids) and not any(row.document_ids)
+        rest, segments = row.token_ids[1:], []
+        while rest:
+            stop = rest.index(SEP)
+            segments.append(rest[:stop])
+            rest = rest[stop + 1 :]
+        assert all(is_run(segment) and segment[0] in starts for segment in segments)
+        order = classes[row.label]
+        assert len(order) == len(segments)
+        # The class says which segment of the text stands at each place.
+        text = [token for place in range(len(order)) for token in segments[order.index(place)]]
+        assert is_run(text)
+        texts.append(text)
+        if sum(token in starts for token in text) >= 3:
+            counts[row.label] += 1
+    # No token comes twice, the rows come in the documents' order, and sentences are lost that no other fits beside.
+    made_of = [token for text in texts for token in text]
+    assert made_of == sorted(set(made_of)) and all(sum(token in starts for token in text) > 1 for text in texts)
+    kept = set(made_of)
+    for document in documents:
+        for place, sentence in enumerate(document):
+            if sentence[0] not in kept:
+                # What stands before is in a full row, or was lost likewise; what comes after did not fit.
+                beside = document[max(0, place - 1) : place] + document[place + 1 : place + 2]
+                assert not beside or any(len(sentence) + len(other) > 20 or other[0] in kept for other in beside)
+    # Where three segments were possible, each number of them and each order of so many is as likely as any other.
+    expected = counts.sum() * np.array([1 / 3, *[1 / 6] * 2, *[1 / 18] * 6])
+    assert counts.sum() > 400 and stats.chisquare(counts, expected).pvalue > 1e-3, counts
+
+
+def test_sentence_distance_says_the_truth_and_is_balanced():
+    documents = documents_of(300, length=(1, 10))
+    place_of = {
+        tuple(sentence): (number, place)
+        for number, document in enumerate(documents)
+        for place, sentence in enumerate(document)
+    }
+    made = rows(SentenceDistance(FRAME), documents)
+    assert [tuple(segments_of(row)[0]) for row in made] == list(place_of), "every sentence comes first once"
+    kinds, others = [], set()
+    for row in made:
+        first, second = (place_of[tuple(segment)] for segment in segments_of(row))
+        distance, size = second[1] - first[1], len(documents[first[0]])
+        if first[0] != second[0]:
+            truth = OTHER_DOCUMENT
+            others.add(second[0])
+        else:
+            assert distance not in (0, -1)
+            truth = ADJACENT if distance == 1 else SAME_DOCUMENT
+        assert row.label == truth
+        # Where a document has sentences of all kinds, the kind is drawn.
+        if first[1] + 1 < size and size > 3:
+            kinds.append(truth)
+    assert stats.chisquare(np.bincount(kinds)).pvalue > 1e-3, np.bincount(kinds)
+    assert len(others) > 200
+
+
+def test_distant_sentences_and_other_documents_are_drawn_uniformly():
+    documents = [[[10], [11], [12], [13], [14], [15]], [[20], [21]], [[30]]]
+    seconds = [
+        segments_of(row)[1][0]
+        for seed in range(900)
+        for row in SentenceDistance(FRAME).examples(documents, np.random.default_rng(seed))
+        if segments_of(row)[0] == [12] and row.label != ADJACENT
+    ]
+    # The third sentence has the first, the fifth and the sixth apart from it; other documents come before sentences.
+    places = [10, 14, 15, 20, 21, 30]
+    expected = len(seconds) * np.array([1 / 6, 1 / 6, 1 / 6, 1 / 8, 1 / 8, 1 / 4])
+    assert set(seconds) == set(places)
+    assert stats.chisquare([seconds.count(token) for token in places], expected).pvalue > 1e-3
+
+
+def test_a_single_document_has_no_other_to_draw_from():
+    with pytest.raises(UserError, match="at least two documents"):
+        rows(SentenceDistance(FRAME), documents_of(1))
 
 
 def test_a_document_of_one_token():

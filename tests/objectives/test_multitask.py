@@ -2,13 +2,32 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tests.models.tiny import tiny
+from tests.objectives.rows import MASK, SPECIAL_IDS
 from tests.objectives.test_pretrainer import loss_of, spread_out, tensors
-from tests.objectives.topics import TOPICS, topic_backbone, topic_rows
+from tests.objectives.topics import TOPICS, VOCABULARY_SIZE, WORDS, topic_backbone, topic_rows
 from tests.support import check_gradients_reach, to_numpy, token_batch
 from tests.support.oracles import named_weights, part, softmax
 from tfmodels.errors import UserError
-from tfmodels.objectives import Classification, MixedBatches, Pretrainer, Ranking, Similarity, continual_schedule
+from tfmodels.objectives import (
+    Classification,
+    CorruptedBatches,
+    ForTask,
+    MaskedLanguageModel,
+    MaskedText,
+    MaskReplacement,
+    MixedBatches,
+    NoMasking,
+    Pretrainer,
+    Ranking,
+    Similarity,
+    TaskPretrainer,
+    TokenClassification,
+    TokenMasking,
+    continual_schedule,
+)
 from tfmodels.training import Batches, FitConfig, fit
 
 LABELS = {
@@ -68,6 +87,75 @@ def mixed_tasks(rows=(64, 24), seed=0):
         "topic": Batches(first, {"topic": topics.astype("int32")}, 8, bucket_lengths=[14], seed=seed),
         "score": Batches(second, {"score": scores}, 8, bucket_lengths=[14], seed=seed),
     }
+
+
+def test_tokens_are_classified_where_something_is_known_and_nothing_is_padding():
+    objective, inputs = TokenClassification("capitals", 2, dropout=0.0), token_batch([5, 3], vocabulary_size=20)
+    pretrainer = Pretrainer(topic_backbone(), [objective])
+    spread_out(pretrainer)
+    # Zeros stand at padding: it counts for nothing, whatever stands there.
+    targets = {"capitals": np.array([[-1, 0, 1, 1, -1], [-1, 1, -1, 0, 0]])}
+    outputs = pretrainer(inputs)
+    hidden, weights = (
+        to_numpy(outputs)["sequence_output"].astype("float64"),
+        part(named_weights(objective.logits), "logits"),
+    )
+    probabilities = softmax(hidden @ weights["kernel"] + weights["bias"])
+    known = [(0, 1, 0), (0, 2, 1), (0, 3, 1), (1, 1, 1)]
+    figures = to_numpy(objective.measure(outputs, inputs, tensors(targets), pretrainer.backbone, False))
+    chosen = np.array([probabilities[row, place, label] for row, place, label in known])
+    assert figures["loss"] == (pytest.approx(-np.log(chosen).mean(), rel=1e-5), 4)
+    assert figures["accuracy"] == (pytest.approx((chosen > 0.5).mean()), 4)
+    check_gradients_reach(lambda: loss_of(pretrainer, inputs, targets), objective.trainable_variables)
+
+
+def masks_and_capitals(rows=64, seed=0):
+    """A task that predicts tokens, and one on the text as it is: whether a token is among the first words."""
+    token_ids, _ = topic_rows(rows, seed)
+    corruptions = [TokenMasking(0.2, 3), NoMasking(3)]
+    told = [{}, {"capitals": tf.where(token_ids > len(SPECIAL_IDS) - 1, tf.cast(token_ids % 2, tf.int32), -1)}]
+    return {
+        str(task): CorruptedBatches(
+            Batches(token_ids, {"row": np.arange(rows), **told[task]}, 16, bucket_lengths=[14], seed=seed + task),
+            ForTask(MaskedText(choose, MaskReplacement(MASK)), task),
+            special_ids=SPECIAL_IDS,
+        )
+        for task, choose in enumerate(corruptions)
+    }
+
+
+def test_tasks_with_masks_and_without_share_batches_of_one_form():
+    mixed, tasks = MixedBatches(masks_and_capitals(), continual_schedule([8, 4]), 3), set()
+    for inputs, targets in mixed.dataset(0, 3):
+        (task,) = set(inputs["task_ids"].numpy())
+        tasks.add(task)
+        assert targets["capitals"].shape == inputs["token_ids"].shape and targets["positions"].shape[1:] == [3]
+        is_known = targets["capitals"].numpy() >= 0
+        assert (targets["weights"].numpy().sum() > 0) == (task == 0)
+        assert ((inputs["token_ids"].numpy() == MASK).any()) == (task == 0)
+        assert is_known.any() == (task == 1)
+    assert tasks == {0, 1}
+
+
+def test_the_vector_of_a_task_tells_the_encoder_what_it_is_for(tmp_path):
+    sizes = {"vocabulary_size": VOCABULARY_SIZE, "num_layers": 1, "hidden_dim": 24, "num_tasks": 2, "dropout": 0.0}
+    backbone = tiny("ernie2_base", **sizes)
+    objectives = [MaskedLanguageModel(), TokenClassification("capitals", 2, dropout=0.0)]
+    pretrainer = TaskPretrainer(backbone, objectives)
+    mixed = MixedBatches(masks_and_capitals(256), continual_schedule([16 * 6] * 2), 6)
+    held_out = MixedBatches(masks_and_capitals(64, seed=1))
+    before = backbone.parts["tasks"].tasks.numpy().copy()
+    inputs, _ = next(iter(held_out.in_order()))
+    pair = [to_numpy(pretrainer({**inputs, "task_ids": inputs["task_ids"] * 0 + task})) for task in range(2)]
+    assert (pair[0]["sequence_output"] != pair[1]["sequence_output"]).any()
+    config = FitConfig(epochs=6, learning_rate=1e-2, monitor="val_loss")
+    history = fit(pretrainer, mixed, held_out, config, tmp_path, verbose=0)
+    assert (np.abs(backbone.parts["tasks"].tasks.numpy() - before).max(axis=1) > 1e-3).all()
+    # Half of the tokens are odd; three words of a topic cannot be told apart.
+    assert history["val_capitals_accuracy"][-1] > 0.95
+    assert history["val_masked_language_model_loss"][-1] < 0.7 * np.log(TOPICS * WORDS)
+    with pytest.raises(UserError, match="give it num_tasks"):
+        TaskPretrainer(tiny("ernie2_base"), [MaskedLanguageModel()])
 
 
 def kinds(dataset):

@@ -14,8 +14,8 @@ REAL = np.array([[True] * 9, [True] * 7 + [False] * 2, [True] * 4 + [False] * 5]
 def occurrences(row):
     """The first and last position of every rare word of a row."""
     found, start = [], None
-    for place in range(T + 1):
-        number = row[place] if place < T else 0
+    for place in range(len(row) + 1):
+        number = row[place] if place < len(row) else 0
         if start is not None and number != row[start]:
             found.append((row[start], start, place - 1))
             start = None
@@ -24,12 +24,13 @@ def occurrences(row):
     return found
 
 
-def updated(notes, contexts, half_window, decay):
+def updated_notes(notes, contexts, numbers, real, half_window, decay):
     """Equations 1 and 2, one occurrence at a time."""
     taken = {}
-    for row in range(len(NUMBERS)):
-        for word, first, last in occurrences(NUMBERS[row]):
-            window = [j for j in range(first - half_window, last + half_window + 1) if 0 <= j < T and REAL[row, j]]
+    for row in range(len(numbers)):
+        for word, first, last in occurrences(numbers[row]):
+            places = range(max(0, first - half_window), min(len(numbers[row]), last + half_window + 1))
+            window = [j for j in places if real[row, j]]
             taken.setdefault(word, []).append(np.mean([contexts[row, j] for j in window], axis=0))
     notes = notes.copy()
     for word, values in taken.items():
@@ -44,7 +45,7 @@ def test_notes_are_moving_averages_of_what_stood_around_the_word():
         dictionary.build()
         expected = to_numpy(dictionary.notes).astype("float64")
         for step in range(3):
-            expected = updated(expected, contexts + step, half_window, 0.3)
+            expected = updated_notes(expected, contexts + step, NUMBERS, REAL, half_window, 0.3)
             dictionary.update((contexts + step).astype("float32"), NUMBERS, REAL)
             assert_close(to_numpy(dictionary.notes), expected, 1e-5, f"window {half_window}")
     # Word 4 did not occur: its note is what it was.

@@ -59,10 +59,10 @@ def every_objective():
     ]
 
 
-def spread_out(model):
+def spread_out(model, deviation=0.3):
     """Weights large enough that every part of a network matters."""
     random = np.random.default_rng(0)
-    model.set_weights([random.normal(size=weight.shape) * 0.3 for weight in model.get_weights()])
+    model.set_weights([random.normal(size=weight.shape) * deviation for weight in model.get_weights()])
 
 
 def tensors(arrays):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tests.models.tiny import tiny
 from tests.support import to_numpy
 from tests.support.tensors import assert_close
+from tfmodels.errors import UserError
 from tfmodels.models import SpanClassifier, TextClassifier, TokenClassifier
 from tfmodels.training import Batches
 
@@ -118,6 +119,26 @@ def test_what_makes_no_batches_is_refused():
         Batches(rows_of(50), {"labels": np.arange(49)}, 8)
     with pytest.raises(ValueError, match="'more' has 51 rows, but there are 50"):
         make().with_targets({"more": np.arange(51)})
+
+
+@pytest.mark.parametrize(
+    "rows, told",
+    [
+        ([[1, 2], [3, 51]], "row 1 holds the token 51, but bert_tiny knows those from 0 to 50: use the tokeniser"),
+        ([[], [1], [2, -1, 3]], "row 2 holds the token -1"),
+        ([[1], [2] * 17, [3]], "row 1 has 17 tokens, but bert_tiny takes at most 16: cut the rows"),
+    ],
+)
+def test_rows_that_a_backbone_cannot_read_are_named(rows, told):
+    batches = Batches(tf.ragged.constant(rows, dtype=tf.int32), {}, 2)
+    with pytest.raises(UserError, match=told):
+        batches.check(tiny())
+
+
+def test_rows_that_fill_a_backbones_bounds_are_read():
+    batches = Batches(tf.ragged.constant([[0, 50], [1] * 16]), {}, 2)
+    batches.check(tiny())
+    Batches(tf.ragged.constant([[1] * 99]), {}, 1).check(tiny("nezha_base"))
 
 
 def test_ragged_targets_are_padded_with_zeros_to_the_batch():

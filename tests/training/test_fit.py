@@ -172,6 +172,14 @@ def test_an_unknown_precision_is_refused():
         policy_for("fp8")
 
 
+def test_rows_that_the_model_cannot_read_are_told_before_anything_is_written(tmp_path):
+    small = tiny_classifier(vocabulary_size=30)
+    for batches in ((keyword_batches(32), None), (keyword_batches(1, seed=3), keyword_batches(32))):
+        with pytest.raises(UserError, match="knows those from 0 to 29"):
+            fit(small, *batches, CONFIG, tmp_path / "run", **classify())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_recipe_refuses_unknown_fields():
     with pytest.raises(UserError, match="no field 'lr'"):
         FitConfig.from_dict({"lr": 1.0})
@@ -194,3 +202,28 @@ def test_tensorboard_gets_scalars_histograms_and_the_graph(tmp_path):
     assert any("tokens" in tag and "histogram" in tag for tag in train)
     _, has_graph = events_of(tmp_path / "logs" / "graph")
     assert has_graph
+
+
+class UnderAMask:
+    """Batches whose inputs also say who sees whom."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def dataset(self, first_epoch=0, epochs=1):
+        def add(inputs, targets):
+            return {**inputs, "attention_mask": inputs["padding_mask"][:, None, None]}, targets
+
+        return self.batches.dataset(first_epoch, epochs).map(add)
+
+
+def test_the_graph_has_every_input_of_the_batches(tmp_path):
+    model = tiny_classifier().with_attention_mask()
+    fit(model, UnderAMask(keyword_batches(32)), None, CONFIG.replace(epochs=1), tmp_path, **classify())
+    graph = EventAccumulator(str(tmp_path / "logs" / "graph")).Reload().Graph()
+    ranks = [len(node.attr["shape"].shape.dim) for node in graph.node if node.op == "Placeholder"]
+    # The others, of rank 0, are the weights.
+    assert sorted(filter(None, ranks)) == [2, 2, 2, 4]

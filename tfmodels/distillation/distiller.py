@@ -72,19 +72,31 @@ class Distiller(keras.Model):
     def call(self, inputs, training=None):
         return named_outputs(self._student_outputs(inputs, training=training))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def loss_counts(self, x, y) -> dict:
+        """Of how many things each of `loss_terms` is the mean, float32[]; see `training.micro_batches`."""
+        known = ops.sum(ops.cast(ops.not_equal(y["labels"], -1), "float32"))
+        return {"hard_loss": known, **{loss.name: loss.count(x["padding_mask"]) for loss in self.losses_of}}
+
+    def loss_terms(self, x, y, y_pred, sample_weight=None, training=True) -> dict:
+        """What the loss is the sum of, float32[], by name; their figures are recorded."""
         said = {name: y[TEACHER + name] for name in self.teacher_names if TEACHER + name in y}
         if len(said) < len(self.teacher_names):
             computed = self.teacher_outputs(x, training=False)
             said = {name: said.get(name, ops.stop_gradient(computed[name])) for name in self.teacher_names}
-        hard = self._hard_loss(y["labels"], y_pred["logits"])
-        self._trackers["hard_loss"].update_state(hard)
-        total = self.hard_label_weight * hard
-        for loss in self.losses_of:
-            value = loss(y_pred, said, x["padding_mask"])
-            self._trackers[loss.name].update_state(value)
-            total = total + loss.weight * value
-        self._trackers["loss"].update_state(total)
+        values = {"hard_loss": self._hard_loss(y["labels"], y_pred["logits"])}
+        values |= {loss.name: loss(y_pred, said, x["padding_mask"]) for loss in self.losses_of}
+        for name, count in self.loss_counts(x, y).items():
+            self._trackers[name].update_state(values[name], sample_weight=count)
+        weights = {"hard_loss": self.hard_label_weight, **{loss.name: loss.weight for loss in self.losses_of}}
+        return {name: weights[name] * value for name, value in values.items()}
+
+    def record_loss(self, loss) -> None:
+        """Records a batch's loss."""
+        self._trackers["loss"].update_state(loss)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        total = sum(self.loss_terms(x, y, y_pred, sample_weight, training).values())
+        self.record_loss(total)
         return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

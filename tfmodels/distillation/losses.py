@@ -51,6 +51,10 @@ class DistillationLoss(Layer):
             ValueError: The student has no such layer.
         """
 
+    def count(self, is_real):
+        """float32[]: how many things the loss is the mean of, in proportion: rows, unless said otherwise."""
+        return ops.cast(ops.shape(is_real)[0], "float32")
+
     def build(self, *shapes):
         self.built = True
 
@@ -128,6 +132,9 @@ class HiddenStates(DistillationLoss):
             layer.build((None, None, student.backbone.config.hidden_dim))
             self.maps.append(layer)
 
+    def count(self, is_real):
+        return ops.sum(ops.cast(is_real, "float32"))
+
     def call(self, student, teacher, is_real):
         real = ops.cast(is_real, "float32")[:, :, None]  # [B, T, 1]
         total = 0.0
@@ -169,6 +176,9 @@ class AttentionScores(DistillationLoss):
 
     def prepare(self, student, teacher_widths):
         _check_layers(self, student, range(student.backbone.config.num_layers))
+
+    def count(self, is_real):
+        return ops.sum(ops.square(ops.sum(ops.cast(is_real, "float32"), axis=1)))
 
     def call(self, student, teacher, is_real):
         real = ops.cast(is_real, "float32")

@@ -5,8 +5,12 @@ replacement, `PermutedText`) says what to predict; a pre-trainer (`Pretrainer` o
 `ElectraPretrainer`) learns it, under `training.fit`.
 """
 
+from tfmodels.objectives.answers import PairClassification
 from tfmodels.objectives.attention import (
+    UNILM_SEGMENTS,
+    UNILM_SHARES,
     bidirectional,
+    by_document,
     left_to_right,
     right_to_left,
     sequence_to_sequence,
@@ -16,26 +20,45 @@ from tfmodels.objectives.attention import (
 from tfmodels.objectives.baselines import NgramBaselines, predictions_of
 from tfmodels.objectives.choosing import (
     MaskingMixture,
+    NoMasking,
     PartialPrediction,
     PhraseMasking,
     SpanMasking,
     TokenMasking,
     WholeWordMasking,
 )
-from tfmodels.objectives.corruption import CorruptedBatches, MaskedText, PermutedText, WithNgram
+from tfmodels.objectives.corruption import (
+    CorruptedBatches,
+    ForTask,
+    LanguageModels,
+    MaskedText,
+    PermutedText,
+    WithNgram,
+)
 from tfmodels.objectives.documents import (
     DocSentences,
     Example,
     Frame,
     FullSentences,
     NextSentences,
+    NextSentencesOrHalves,
     SegmentPair,
+    SentenceDistance,
     SentencePair,
+    SentenceReordering,
     SwappedSegments,
 )
 from tfmodels.objectives.electra import Adversarial, ElectraPretrainer, Frozen, MaximumLikelihood, start_from
-from tfmodels.objectives.multitask import Classification, MixedBatches, Ranking, Similarity, continual_schedule
-from tfmodels.objectives.notes import NoteDictionary
+from tfmodels.objectives.multitask import (
+    Classification,
+    MixedBatches,
+    Ranking,
+    Similarity,
+    TaskPretrainer,
+    TokenClassification,
+    continual_schedule,
+)
+from tfmodels.objectives.notes import NoteDictionary, RareWords, WithNotes
 from tfmodels.objectives.objectives import (
     InfoWord,
     MaskedLanguageModel,
@@ -44,23 +67,29 @@ from tfmodels.objectives.objectives import (
     SentenceOrder,
     SpanBoundary,
 )
-from tfmodels.objectives.pretrainer import PermutationPretrainer, Pretrainer
+from tfmodels.objectives.pretrainer import CausalPretrainer, PermutationPretrainer, Pretrainer
 from tfmodels.objectives.randomness import Draw
 from tfmodels.objectives.replacing import BertReplacement, MaskReplacement, SpanReplacement
+from tfmodels.objectives.streams import TextStreams
 
 __all__ = [
+    "UNILM_SEGMENTS",
+    "UNILM_SHARES",
     "Adversarial",
     "BertReplacement",
+    "CausalPretrainer",
     "Classification",
     "CorruptedBatches",
     "DocSentences",
     "Draw",
     "ElectraPretrainer",
     "Example",
+    "ForTask",
     "Frame",
     "Frozen",
     "FullSentences",
     "InfoWord",
+    "LanguageModels",
     "MaskReplacement",
     "MaskedLanguageModel",
     "MaskedText",
@@ -69,27 +98,38 @@ __all__ = [
     "MixedBatches",
     "NextSentence",
     "NextSentences",
+    "NextSentencesOrHalves",
     "NgramBaselines",
+    "NoMasking",
     "NoteDictionary",
     "Objective",
+    "PairClassification",
     "PartialPrediction",
     "PermutationPretrainer",
     "PermutedText",
     "PhraseMasking",
     "Pretrainer",
     "Ranking",
+    "RareWords",
     "SegmentPair",
+    "SentenceDistance",
     "SentenceOrder",
     "SentencePair",
+    "SentenceReordering",
     "Similarity",
     "SpanBoundary",
     "SpanMasking",
     "SpanReplacement",
     "SwappedSegments",
+    "TaskPretrainer",
+    "TextStreams",
+    "TokenClassification",
     "TokenMasking",
     "WholeWordMasking",
     "WithNgram",
+    "WithNotes",
     "bidirectional",
+    "by_document",
     "continual_schedule",
     "left_to_right",
     "predictions_of",

@@ -3,6 +3,10 @@
 UniLM (Dong et al., arXiv:1905.03197), section 2.3: one encoder learns left-to-right, right-to-left, bidirectional and
 sequence-to-sequence language models, which differ in nothing but the mask. Every mask here is bool[B, 1, T, T], True =
 may attend, made of those in `tfmodels.ops.masks`, and leaves padding out.
+
+`unilm` and `by_document` make a mask of what a batch holds: `Pretrainer(..., attention_mask=unilm)` trains under it.
+
+Cost: O(B T^2) booleans, made in the model and once for all of its layers.
 """
 
 from keras import ops
@@ -66,36 +70,50 @@ def within_documents(document_ids, padding_mask):
     return masks.segment(document_ids) & masks.padding(padding_mask)
 
 
-# UniLM's shares of a batch (section 2.4): bidirectional, sequence-to-sequence, left-to-right, right-to-left.
+# UniLM's language models, by number, and their shares of a batch (section 2.4).
+BIDIRECTIONAL, SEQUENCE_TO_SEQUENCE, LEFT_TO_RIGHT, RIGHT_TO_LEFT = range(4)
 UNILM_SHARES = (1 / 3, 1 / 3, 1 / 6, 1 / 6)
 
+# The ids of the first and of the second segment in each of them: "different segment embeddings for different LM
+# objectives" (section 2.1). The numbers are those of the authors' code; BERT's own mean what they mean there.
+UNILM_SEGMENTS = ((0, 1), (4, 5), (2, 2), (3, 3))
 
-def unilm(padding_mask, source_length, numbers, shares=UNILM_SHARES):
-    """For every row one of the four masks.
+
+def unilm(inputs):
+    """For every row that one of the four masks which its segment ids name.
 
     Args:
-        padding_mask: bool[B, T].
-        source_length: int[B], tokens of the first segment.
-        numbers: float[B] in [0, 1), what decides.
-        shares: The fractions of bidirectional, sequence-to-sequence, left-to-right and right-to-left rows.
+        inputs: A batch's `segment_ids` int[B, T], of one of the pairs in `UNILM_SEGMENTS` in every row, and
+            `padding_mask` bool[B, T].
 
     Returns:
         bool[B, 1, T, T].
     """
-    if len(shares) != 4 or min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
-        raise ValueError(f"shares={shares}: UniLM has four masks, whose shares add up to 1.")
-    kinds = (
-        bidirectional(padding_mask),
-        sequence_to_sequence(padding_mask, source_length),
-        left_to_right(padding_mask),
-        right_to_left(padding_mask),
-    )
-    chosen = ops.zeros_like(kinds[0])
-    low = 0.0
-    for kind, share in zip(kinds, shares):
-        # The last share reaches to the end, whatever the sum rounds to.
-        high = 1.0 if kind is kinds[-1] else low + share
-        is_kind = (ops.convert_to_tensor(numbers) >= low) & (ops.convert_to_tensor(numbers) < high)
-        chosen = chosen | (kind & is_kind[:, None, None, None])
-        low = high
+    real, segment_ids = (ops.convert_to_tensor(inputs[name]) for name in ("padding_mask", "segment_ids"))
+    source, _ = UNILM_SEGMENTS[SEQUENCE_TO_SEQUENCE]
+    ends = ops.arange(1, ops.shape(real)[1] + 1)
+    source_length = ops.max(ops.where(ops.equal(segment_ids, source) & real, ends, 0), axis=1)  # [B]
+    rows = ops.max(segment_ids, axis=1)[:, None, None, None]  # [B, 1, 1, 1]; padding has no id above its row's
+    masks_of = {
+        BIDIRECTIONAL: bidirectional(real),
+        SEQUENCE_TO_SEQUENCE: sequence_to_sequence(real, source_length),
+        LEFT_TO_RIGHT: left_to_right(real),
+        RIGHT_TO_LEFT: right_to_left(real),
+    }
+    chosen = ops.zeros_like(masks_of[BIDIRECTIONAL])
+    for kind, mask in masks_of.items():
+        first, second = UNILM_SEGMENTS[kind]
+        chosen = chosen | (mask & (ops.equal(rows, first) | ops.equal(rows, second)))
     return chosen
+
+
+def by_document(inputs):
+    """`within_documents` of a batch.
+
+    Args:
+        inputs: A batch's `document_ids` int[B, T] and `padding_mask` bool[B, T].
+
+    Returns:
+        bool[B, 1, T, T].
+    """
+    return within_documents(inputs["document_ids"], inputs["padding_mask"])

@@ -1,6 +1,7 @@
 """What a language model has to beat: unigram and bigram models of the training rows, on the same predictions.
 
-The bigram model guesses a token from the one before it, whatever hides there from the model that is judged, and is
+The bigram model guesses a token from the one before it, whatever hides there from the model that is judged (see
+`predictions_of` for where that is), and is
 interpolated with the unigram model (Jelinek and Mercer, 1980) by the weight that serves it best on the judged rows:
 the baseline has every advantage.
 """
@@ -56,6 +57,42 @@ class NgramBaselines:
         Returns:
             "unigram" and "bigram".
         """
+        unigram, mixed = self._probabilities(labels, before)
+        bigrams = -np.log(mixed).mean(axis=1)
+        return {"unigram": float(-np.log(unigram).mean()), "bigram": float(bigrams.min())}
+
+    def detection_losses(self, token_ids, is_real, is_replaced) -> Mapping[str, float]:
+        """The mean cross-entropy of telling replaced tokens from originals, in nats a token.
+
+        The baselines are logistic regressions on the tokens' log-probabilities, fitted to the very tokens that they are
+        judged by.
+
+        Args:
+            token_ids: int[B, T], replaced tokens among them.
+            is_real: bool[B, T], False at padding.
+            is_replaced: bool[B, T].
+
+        Returns:
+            "unigram", from a token's own probability, and "bigram", also from those of it and of the next one after
+            their predecessors.
+        """
+        token_ids, is_real = np.asarray(token_ids, "int64"), np.asarray(is_real, bool)
+        before = np.pad(token_ids[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+        # The weight that serves the bigram model in the middle of its range; the regression does the rest.
+        unigram, mixed = self._probabilities(token_ids.ravel(), before.ravel())
+        with np.errstate(divide="ignore"):
+            # Special tokens are impossible: the regression is told so by a number that no other token has.
+            unigram, bigram = (np.maximum(np.log(x), -30).reshape(token_ids.shape) for x in (unigram, mixed[14]))
+        behind = np.pad(bigram[:, 1:], ((0, 0), (0, 1)))
+        columns = [x[is_real] for x in (np.ones_like(unigram), unigram, bigram, behind)]
+        truth = np.asarray(is_replaced)[is_real]
+        return {
+            "unigram": _logistic_loss(np.stack(columns[:2], axis=1), truth),
+            "bigram": _logistic_loss(np.stack(columns, axis=1), truth),
+        }
+
+    def _probabilities(self, labels, before):
+        """Those of the unigram model, float64[n], and of the bigram model for every weight, float64[weights, n]."""
         labels, before = np.asarray(labels, "int64"), np.asarray(before, "int64")
         unigram = self.unigrams[labels]
         keys = np.maximum(before, 0) * self.vocabulary_size + labels
@@ -66,27 +103,42 @@ class NgramBaselines:
         bigram = seen / np.maximum(after, 1)
         # After a token that was never seen there is the unigram model alone.
         weights = np.where(after > 0, _WEIGHTS[:, None], 0)  # [weights, n]
-        mixed = weights * bigram + (1 - weights) * unigram
-        bigrams = -np.log(mixed).mean(axis=1)
-        return {"unigram": float(-np.log(unigram).mean()), "bigram": float(bigrams.min())}
+        return unigram, weights * bigram + (1 - weights) * unigram
 
 
-def predictions_of(batches) -> tuple[np.ndarray, np.ndarray]:
+def _logistic_loss(features, truth, steps=30) -> float:
+    """The loss of a logistic regression on what it was fitted to, by Newton's method."""
+    scale = np.maximum(np.abs(features).max(axis=0), 1e-9)
+    features, truth = features / scale, truth.astype("float64")
+    weights = np.zeros(features.shape[1])
+    for _ in range(steps):
+        guess = 1 / (1 + np.exp(-np.clip(features @ weights, -30, 30)))
+        curvature = (features * (guess * (1 - guess))[:, None]).T @ features + 1e-6 * np.eye(len(weights))
+        weights += np.linalg.solve(curvature, features.T @ (truth - guess) - 1e-6 * weights)
+    logits = features @ weights
+    return float((np.logaddexp(0, logits) - truth * logits).mean())
+
+
+def predictions_of(batches, originals) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The predicted tokens of corrupted batches, and the original token before each.
 
     Args:
         batches: Pairs of inputs and targets, as a corruption returns them.
+        originals: The same batches before they were corrupted.
 
     Returns:
-        int64[n] labels and int64[n] tokens before them, -1 at a row's begin.
+        int64[n] labels, int64[n] tokens before them, -1 at a row's begin, and bool[n], whether the token before is
+        predicted too, and so hidden from the model.
     """
-    labels, before = [], []
-    for inputs, targets in batches:
-        tokens = np.array(inputs["token_ids"])
+    labels, before, hidden = [], [], []
+    for (_, targets), (inputs, _) in zip(batches, originals):
+        tokens = np.asarray(inputs["token_ids"])
         real = np.asarray(targets["weights"]) > 0
         rows = np.nonzero(real)[0]
-        places, right = np.asarray(targets["positions"])[real], np.asarray(targets["labels"])[real]
-        tokens[rows, places] = right  # the row as it was
-        labels.append(right)
+        places = np.asarray(targets["positions"])[real]
+        is_predicted = np.zeros(tokens.shape, bool)
+        is_predicted[rows, places] = True
+        labels.append(np.asarray(targets["labels"])[real])
         before.append(np.where(places > 0, tokens[rows, np.maximum(places - 1, 0)], -1))
-    return np.concatenate(labels).astype("int64"), np.concatenate(before).astype("int64")
+        hidden.append((places > 0) & is_predicted[rows, np.maximum(places - 1, 0)])
+    return np.concatenate(labels).astype("int64"), np.concatenate(before).astype("int64"), np.concatenate(hidden)

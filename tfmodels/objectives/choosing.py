@@ -64,6 +64,17 @@ class TokenMasking(Chooser):
         return tf.where(chosen, tf.range(1, tf.shape(allowed)[1] + 1)[None], 0)
 
 
+class NoMasking(Chooser):
+    """No token, for a task that reads the text as it is beside others that predict tokens.
+
+    Args:
+        max_predictions: P.
+    """
+
+    def __call__(self, batch, draw):
+        return tf.zeros_like(batch["token_ids"])
+
+
 class SpanMasking(Chooser):
     """Spans of whole words whose length is geometric (SpanBERT, arXiv:1907.10529, section 3.1).
 
@@ -177,7 +188,7 @@ class PartialPrediction(Chooser):
         starts = tf.cumsum(self.inverse_rate * sizes, axis=1, exclusive=True)  # [B, I]
         shifts = tf.cast(draw(windows) * tf.cast((self.inverse_rate - 1) * sizes + 1, tf.float32), tf.int32)
         # The window of every unit: the last that starts at or before it.
-        window = tf.maximum(_bin_of(layout.index, starts[:, None, :]) - 1, 0)  # [B, T]
+        window = tf.maximum(bin_of(layout.index, starts[:, None, :]) - 1, 0)  # [B, T]
         first = tf.gather(starts + shifts, window, batch_dims=1)
         offset = layout.index - first
         chosen = layout.allowed & (offset >= 0) & (offset < tf.gather(sizes, window, batch_dims=1))
@@ -205,7 +216,7 @@ class MaskingMixture(Chooser):
         self.shares = shares / shares.sum()
 
     def __call__(self, batch, draw):
-        which = _bin_of(draw(1)[:, 0], np.cumsum(self.shares)[:-1].astype("float32"))  # [B]
+        which = bin_of(draw(1)[:, 0], np.cumsum(self.shares)[:-1].astype("float32"))  # [B]
         groups = tf.stack([chooser(batch, draw) for chooser in self.choosers], axis=1)  # [B, choosers, T]
         return tf.gather(groups, which, batch_dims=1)
 
@@ -271,7 +282,7 @@ class Units:
         """
         place, lengths = draw(most), draw(most)  # [B, most]
         bounds = np.cumsum(length_probabilities)[:-1].astype("float32")
-        lengths = 1 + _bin_of(lengths, bounds)  # [B, most]
+        lengths = 1 + bin_of(lengths, bounds)  # [B, most]
         units = tf.range(tf.shape(self.sizes)[1])[None]
 
         def free_of(taken, left):
@@ -306,7 +317,7 @@ def _budget(allowed, rate, most):
     return tf.minimum(count, tf.clip_by_value(wanted, 1, most))
 
 
-def _bin_of(values, bounds):
+def bin_of(values, bounds):
     """int32[...]: how many of the ascending bounds are at most the value. `tf.searchsorted` refuses empty batches."""
     return tf.reduce_sum(tf.cast(values[..., None] >= bounds, tf.int32), axis=-1)
 

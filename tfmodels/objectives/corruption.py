@@ -14,11 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfmodels.errors import UserError
-from tfmodels.objectives.choosing import Chooser, Units, candidates, number_runs, tokens
+from tfmodels.objectives import attention
+from tfmodels.objectives.choosing import Chooser, Units, bin_of, candidates, number_runs, tokens
+from tfmodels.objectives.documents import IN_ORDER
 from tfmodels.objectives.randomness import Draw
 
 # What a batch may tell a corruption beside the model's inputs.
-ANNOTATIONS = ("special_mask", "word_ids", "word_starts", "phrase_ids", "entity_ids")
+ANNOTATIONS = ("special_mask", "word_ids", "word_starts", "phrase_ids", "entity_ids", "pair")
+
+# What a batch may hold beside what every backbone takes: the model sees it, or the mask that is made of it.
+FURTHER_INPUTS = ("document_ids",)
 
 
 class MaskedText:
@@ -62,7 +67,7 @@ class PermutedText:
         choose: A `Chooser`, such as `PartialPrediction`.
 
     Call arguments:
-        batch: As for `MaskedText`.
+        batch: As for `MaskedText`; where it has `document_ids` int32[B, T], a row's documents do not see each other.
         draw: A `Draw`.
 
     Returns:
@@ -81,6 +86,9 @@ class PermutedText:
         order = tf.where(chosen, draw(tf.shape(chosen)[1]), -1.0)  # [B, T]
         inputs = without_annotations(batch)
         inputs["permutation_mask"] = permutation_mask(order, batch["padding_mask"])
+        documents = inputs.pop("document_ids", None)
+        if documents is not None:
+            inputs["permutation_mask"] &= tf.equal(documents[:, :, None], documents[:, None, :])
         targets = predictions_at(batch["token_ids"], chosen, self.choose.max_predictions)
         inputs["target_mapping"] = target_mapping(targets["positions"], tf.shape(chosen)[1])
         return inputs, targets
@@ -130,6 +138,76 @@ class WithNgram:
         targets["ngram_ids"] = tf.pad(tf.where(is_token, found, 0), [[0, 0], [1, 0]], constant_values=self.cls_id)
         targets["ngram_mask"] = tf.pad(is_token, [[0, 0], [1, 0]], constant_values=True)
         return inputs | {"token_ids": tf.where(chosen, self.mask_id, inputs["token_ids"])}, targets
+
+
+class LanguageModels:
+    """Another corruption, and for every row one of UniLM's four language models (arXiv:1905.03197, section 2.4).
+
+    A row's segment ids say which one it is, to the model and to `attention.unilm`, which makes its mask of them. Only
+    the bidirectional rows are asked whether their segments follow each other (section 2.3), so that half of them have
+    two texts, and all others one: a text of two segments in sequence-to-sequence rows, and of one segment in left-to-
+    right and right-to-left ones. The separator between the halves of the latter stays, which the paper does not have.
+
+    Args:
+        corruption: `corruption(batch, draw) -> (inputs, targets)`.
+        apart: fraction of the rows whose segments are of two texts, as the rows were made.
+        shares: The fractions of bidirectional, sequence-to-sequence, left-to-right and right-to-left rows.
+
+    Call arguments:
+        batch: As for `MaskedText`, with `segment_ids` int32[B, T] of 0 and 1, and `pair` int[B]: 0 where the second
+            segment follows the first, 1 where it does not.
+        draw: A `Draw`.
+
+    Returns:
+        inputs: Those of the corruption, with `segment_ids` of `attention.UNILM_SEGMENTS`.
+        targets: Those of the corruption, and `next_sentence` int32[B], -1 in rows that are not bidirectional.
+    """
+
+    def __init__(self, corruption, apart=1 / 6, shares=attention.UNILM_SHARES):
+        if len(shares) != 4 or min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
+            raise ValueError(f"shares={shares}: UniLM has four masks, whose shares add up to 1.")
+        if not 0 <= apart <= shares[attention.BIDIRECTIONAL] or apart == 1:
+            raise ValueError(
+                f"apart={apart}: rows of two texts are bidirectional, whose share is {shares[attention.BIDIRECTIONAL]}."
+            )
+        self.corruption = corruption
+        # Of the rows of one text; those of two texts are bidirectional beforehand.
+        of_one_text = np.array(shares) - apart * np.eye(4)[attention.BIDIRECTIONAL]
+        self.bounds = (np.cumsum(of_one_text) / of_one_text.sum())[:-1].astype("float32")
+
+    def __call__(self, batch, draw):
+        inputs, targets = self.corruption(batch, draw)
+        pair = tf.cast(batch["pair"], tf.int32)
+        kinds = tf.where(pair == IN_ORDER, bin_of(draw(1)[:, 0], self.bounds), attention.BIDIRECTIONAL)  # [B]
+        segments = tf.gather(tf.constant(attention.UNILM_SEGMENTS, tf.int32), kinds)  # [B, 2]
+        inputs["segment_ids"] = tf.gather(segments, inputs["segment_ids"], batch_dims=1)
+        targets["next_sentence"] = tf.where(kinds == attention.BIDIRECTIONAL, pair, -1)
+        return inputs, targets
+
+
+class ForTask:
+    """Another corruption, and the number of the task that its rows are for (ERNIE 2.0).
+
+    Args:
+        corruption: `corruption(batch, draw) -> (inputs, targets)`.
+        task_id: The number.
+
+    Call arguments:
+        batch: As the corruption takes it.
+        draw: A `Draw`.
+
+    Returns:
+        inputs: Those of the corruption, with `task_ids` int32[B].
+        targets: Those of the corruption.
+    """
+
+    def __init__(self, corruption, task_id: int):
+        self.corruption = corruption
+        self.task_id = task_id
+
+    def __call__(self, batch, draw):
+        inputs, targets = self.corruption(batch, draw)
+        return inputs | {"task_ids": tf.fill(tf.shape(batch["token_ids"])[:1], self.task_id)}, targets
 
 
 def permutation_mask(order, padding_mask):
@@ -183,7 +261,8 @@ class CorruptedBatches:
 
     Args:
         batches: `training.Batches`, or anything with its `dataset`, `in_order` and length. Its targets hold "row", the
-            number of every row, and what the corruption reads ("word_ids" ...); all others are handed on.
+            number of every row, what the corruption reads ("word_ids" ...) and what the model sees beside every
+            backbone's inputs ("document_ids"); all others are handed on.
         corruption: `corruption(batch, draw) -> (inputs, targets)`.
         special_ids: The tokens that are never chosen, where the targets hold no "special_mask".
         copies: How many corruptions of a row there are: 1 is the static mask, 10 are BERT's, and None draws a new one
@@ -232,11 +311,11 @@ class CorruptedBatches:
         return iter(self.dataset())
 
     def _corrupt(self, inputs, targets, epoch):
-        told = {name: value for name, value in targets.items() if name in ANNOTATIONS}
+        told = {name: value for name, value in targets.items() if name in (*ANNOTATIONS, *FURTHER_INPUTS)}
         if "special_mask" not in told:
             told["special_mask"] = special_mask(inputs["token_ids"], self.special_ids)
         corrupted, predictions = self.corruption({**inputs, **told}, Draw(self.seed, epoch, targets["row"]))
-        kept = {name: value for name, value in targets.items() if name not in (*ANNOTATIONS, "row")}
+        kept = {name: value for name, value in targets.items() if name not in (*told, "row")}
         return corrupted, {**kept, **predictions}
 
 

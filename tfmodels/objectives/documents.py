@@ -2,7 +2,8 @@
 
 A document is a list of sentences, a sentence a list of token ids. All of it is plain Python, so that it runs in Beam as
 well as in a loop. Formats are those of RoBERTa (arXiv:1907.11692), section 4.2; next sentence prediction is BERT's
-(arXiv:1810.04805, section 3.1), sentence order prediction ALBERT's (arXiv:1909.11942, section 3.1).
+(arXiv:1810.04805, section 3.1), sentence order prediction ALBERT's (arXiv:1909.11942, section 3.1), sentence reordering
+and sentence distance are ERNIE 2.0's (arXiv:1907.12412, section 4.2).
 
 Cost: O(tokens) in time; `SegmentPair` and `SentencePair` with `NextSentences` hold the documents of one call in memory.
 """
@@ -10,6 +11,8 @@ Cost: O(tokens) in time; `SegmentPair` and `SentencePair` with `NextSentences` h
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -22,6 +25,8 @@ Document = Sequence[Sentence]
 
 # How the pair objectives name their classes.
 IN_ORDER, NOT_IN_ORDER = 0, 1
+# Those of sentence distance.
+ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Example:
         segment_ids: 0 in the first segment, 1 in the second.
         special_mask: True at [CLS] and [SEP].
         document_ids: The number of each token's document within the row, from 0.
-        label: `IN_ORDER` or `NOT_IN_ORDER`; None where the format has no pair to judge.
+        label: `IN_ORDER` or `NOT_IN_ORDER`, or another class of the format's; None where there is nothing to judge.
     """
 
     token_ids: list[int]
@@ -126,6 +131,19 @@ class NextSentences:
             if len(drawn) >= want:
                 break
         return first, drawn, NOT_IN_ORDER, False
+
+
+@dataclasses.dataclass(frozen=True)
+class NextSentencesOrHalves(NextSentences):
+    """As `NextSentences`, but the only sentence of a text is cut in halves that follow each other.
+
+    `rate` then holds for all pairs, as UniLM's shares need it (`corruption.LanguageModels`): `NextSentences` pairs such
+    a sentence with another document always.
+    """
+
+    def pair(self, first, second, document, documents, want, random):
+        """See `Pairing`."""
+        return super().pair(first, second, document, documents, want, random) if second else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +296,95 @@ class DocSentences:
             yield from FullSentences(self.frame).examples([document], random)
 
 
+@dataclasses.dataclass(frozen=True)
+class SentenceReordering:
+    """Segments of a text in any order (ERNIE 2.0, arXiv:1907.12412, section 4.2.2).
+
+    The sentences of a document that fill a row are cut into n segments, n drawn uniformly from 1 to `most`, which are
+    put in an order drawn uniformly from all n!; fewer segments where there are fewer sentences, and no row where there
+    is only one. The class tells n and the order: the orders of 1, 2 ... segments one after the other, those of n
+    segments as a dictionary has them. A separator stands between segments.
+
+    Attributes:
+        frame: The row's length and special tokens.
+        most: m, the most segments.
+    """
+
+    frame: Frame
+    most: int = 3
+
+    @staticmethod
+    def num_classes(most: int = 3) -> int:
+        """1! + 2! + ... + m!."""
+        return sum(math.factorial(count) for count in range(1, most + 1))
+
+    def examples(self, documents: Sequence[Document], random: np.random.Generator) -> Iterator[Example]:
+        """The rows of the documents, in their order.
+
+        Args:
+            documents: The documents.
+            random: Decides cuts and orders.
+        """
+        orders = [order for count in range(1, self.most + 1) for order in itertools.permutations(range(count))]
+        for document in non_empty(documents):
+            for sentences in _filling(document, self.frame.sequence_length - 1 - self.most):
+                if len(sentences) == 1:
+                    continue
+                count = int(random.integers(1, min(self.most, len(sentences)) + 1))
+                cuts = 1 + np.sort(random.permutation(len(sentences) - 1)[: count - 1])
+                bounds = [0, *cuts.tolist(), len(sentences)]
+                segments = [_joined(sentences[start:stop]) for start, stop in itertools.pairwise(bounds)]
+                order = tuple(random.permutation(count).tolist())
+                row = self.frame.single([segments[place] for place in order], range(count))
+                # The segments are of one document, whatever stands between them.
+                yield dataclasses.replace(row, document_ids=[0] * len(row.token_ids), label=orders.index(order))
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceDistance:
+    """Two sentences that are adjacent, of one document, or of two (ERNIE 2.0, arXiv:1907.12412, section 4.2.2).
+
+    Every sentence is the first of one pair; a third of the pairs are of each class, as far as a document has such.
+
+    Attributes:
+        frame: The row's length and special tokens.
+    """
+
+    frame: Frame
+    num_classes = 3
+
+    def examples(self, documents: Sequence[Document], random: np.random.Generator) -> Iterator[Example]:
+        """The rows of the documents, in their order.
+
+        Args:
+            documents: The documents; other documents' sentences are drawn from these.
+            random: Decides the pairs.
+
+        Raises:
+            UserError: There is only one document.
+        """
+        documents = non_empty(documents)
+        if len(documents) == 1:
+            raise UserError("sentence distance needs at least two documents: take another objective, or add text.")
+        room = self.frame.sequence_length - 3
+        for index, document in enumerate(documents):
+            for place, first in enumerate(document):
+                kind = int(random.integers(3))
+                # The sentence itself and its neighbours are not apart from it.
+                near = range(max(0, place - 1), min(len(document), place + 2))
+                apart = len(document) - len(near)
+                if kind == ADJACENT and place + 1 < len(document):
+                    second = document[place + 1]
+                elif kind == SAME_DOCUMENT and apart:
+                    drawn = int(random.integers(apart))
+                    second = document[drawn if drawn < near.start else drawn + len(near)]
+                else:
+                    kind = OTHER_DOCUMENT
+                    other = documents[(index + 1 + int(random.integers(len(documents) - 1))) % len(documents)]
+                    second = other[int(random.integers(len(other)))]
+                yield self.frame.pair(*truncate_pair(first, second, room, random), kind)
+
+
 def non_empty(documents: Sequence[Document]) -> list[list[Sentence]]:
     """The documents and sentences that have tokens."""
     kept = ([sentence for sentence in document if len(sentence)] for document in documents)
@@ -298,6 +405,19 @@ def truncate_pair(first: list[int], second: list[int], room: int, random: np.ran
 
 def _joined(sentences):
     return [token for sentence in sentences for token in sentence]
+
+
+def _filling(document, room):
+    """The sentences of a document in groups that fit the room; a longer sentence is cut."""
+    group, length = [], 0
+    for sentence in _pieces(document, room):
+        if group and length + len(sentence) > room:
+            yield group
+            group, length = [], 0
+        group.append(sentence)
+        length += len(sentence)
+    if group:
+        yield group
 
 
 def _pieces(document, room):

@@ -21,7 +21,7 @@ from tfmodels.layers.base import Layer
 from tfmodels.layers.projection import Projection
 from tfmodels.objectives import losses
 from tfmodels.objectives.objectives import logits_at, prediction_figures
-from tfmodels.objectives.pretrainer import Figures
+from tfmodels.objectives.pretrainer import Figures, Masked
 
 
 class MaximumLikelihood(Layer):
@@ -101,6 +101,7 @@ class ElectraPretrainer(Figures):
         discriminator_weight: lambda, the factor of the discriminator's loss; 50 in the paper. Keep it at 1 with
             `Adversarial`, whose two losses fight over one number.
         seed: Decides the samples.
+        attention_mask: Who sees whom in both, see `pretrainer.Masked`; None for all but padding.
 
     Call arguments:
         inputs: As the generator takes them.
@@ -112,7 +113,7 @@ class ElectraPretrainer(Figures):
         ValueError: The models' vocabularies differ.
     """
 
-    def __init__(self, generator, discriminator, learning=None, discriminator_weight=50.0, seed=0):
+    def __init__(self, generator, discriminator, learning=None, discriminator_weight=50.0, seed=0, attention_mask=None):
         super().__init__(name="electra_pretrainer")
         sizes = [model.backbone.config.vocabulary_size for model in (generator, discriminator)]
         if sizes[0] != sizes[1]:
@@ -121,6 +122,8 @@ class ElectraPretrainer(Figures):
             )
         self.generator = generator
         self.discriminator = discriminator
+        self._generate = Masked(generator.backbone, attention_mask)
+        self._discriminate = Masked(discriminator, attention_mask)
         self.learning = learning or MaximumLikelihood(name="learning")
         self.learning.prepare(generator)
         self.discriminator_weight = discriminator_weight
@@ -130,8 +133,7 @@ class ElectraPretrainer(Figures):
         self.declare(["replaced", *self.learning.figures])
 
     def call(self, inputs, training=None):
-        backbone = self.generator.backbone
-        return backbone({name: inputs[name] for name in backbone.input}, training=training)
+        return self._generate(inputs, training=training)
 
     def replace(self, logits, inputs, targets):
         """The discriminator's input, and where it differs from the original.
@@ -151,13 +153,14 @@ class ElectraPretrainer(Figures):
         token_ids = losses.put_at_positions(inputs["token_ids"], *places, sampled)
         return {"sampled": sampled, "token_ids": token_ids, "is_replaced": ops.not_equal(token_ids, original)}
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def loss_counts(self, x, y):
+        predictions, real = (ops.sum(ops.cast(weights, "float32")) for weights in (y["weights"], x["padding_mask"]))
+        return {"generator": predictions, "discriminator": real}
+
+    def loss_terms(self, x, y, y_pred, sample_weight=None, training=True):
         logits = logits_at(self.generator, y_pred, y["positions"])  # [B, P, V]
         replaced = self.replace(logits, x, y)
-        seen = {**x, "token_ids": replaced["token_ids"]}
-        verdicts = self.discriminator({name: seen[name] for name in self.discriminator.input}, training=training)[
-            "logits"
-        ]
+        verdicts = self._discriminate({**x, "token_ids": replaced["token_ids"]}, training=training)["logits"]
         real = ops.cast(x["padding_mask"], "float32")
         by_token = losses.binary_losses(verdicts, replaced["is_replaced"])  # [B, T]
         found = losses.weighted_mean(by_token, real)
@@ -165,7 +168,6 @@ class ElectraPretrainer(Figures):
         rewards = losses.gather_positions(by_token[..., None], y["positions"])[..., 0]  # [B, P]
         hidden = losses.gather_positions(y_pred["sequence_output"], y["positions"])
         learnt, figures = self.learning.loss(logits, hidden, y, replaced["sampled"], rewards)
-        total = learnt + self.discriminator_weight * found
 
         hits = ops.cast(ops.equal(verdicts > 0, replaced["is_replaced"]), "float32")
         count = ops.sum(real)
@@ -173,8 +175,8 @@ class ElectraPretrainer(Figures):
         self.record(said, "generator_")
         self.record({"loss": (found, count), "accuracy": (losses.weighted_mean(hits, real), count)}, "discriminator_")
         share = losses.weighted_mean(ops.cast(replaced["is_replaced"], "float32"), real)
-        self.record({"loss": (total, 1.0), "replaced": (share, count), **figures})
-        return total
+        self.record({"replaced": (share, count), **figures})
+        return {"generator": learnt, "discriminator": self.discriminator_weight * found}
 
 
 def start_from(generator, discriminator) -> None:

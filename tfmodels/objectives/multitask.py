@@ -21,6 +21,7 @@ from tfmodels.errors import UserError
 from tfmodels.layers.projection import Projection
 from tfmodels.objectives import losses
 from tfmodels.objectives.objectives import Objective, class_figures
+from tfmodels.objectives.pretrainer import Masked, Pretrainer
 
 
 class _PooledObjective(Objective):
@@ -28,6 +29,7 @@ class _PooledObjective(Objective):
 
     units = 1
     use_bias = True
+    feature = "pooled_output"
 
     def __init__(self, target, dropout=0.1, weight=1.0, **kwargs):
         super().__init__(weight, **{"name": target, **kwargs})
@@ -37,11 +39,11 @@ class _PooledObjective(Objective):
     def prepare(self, backbone):
         self.drop = keras.layers.Dropout(self.dropout, dtype="float32", name="drop")
         self.logits = Projection(self.units, use_bias=self.use_bias, dtype="float32", name="logits")
-        self.logits.build((None, backbone.output["pooled_output"].shape[-1]))
+        self.logits.build((None, backbone.output[self.feature].shape[-1]))
 
     def project(self, outputs, training):
-        """float32[B, units]."""
-        return self.logits(self.drop(ops.cast(outputs["pooled_output"], "float32"), training=training))
+        """float32[B, units]; float32[B, T, units] of the tokens' vectors."""
+        return self.logits(self.drop(ops.cast(outputs[self.feature], "float32"), training=training))
 
 
 class Classification(_PooledObjective):
@@ -60,9 +62,30 @@ class Classification(_PooledObjective):
         super().__init__(target, dropout, weight, **kwargs)
         self.num_classes = self.units = num_classes
 
+    def counted(self, inputs, targets):
+        return ops.cast(targets[self.target] >= 0, "float32")
+
     def measure(self, outputs, inputs, targets, backbone, training):
-        labels = targets[self.target]
-        return class_figures(self.project(outputs, training), ops.maximum(labels, 0), ops.cast(labels >= 0, "float32"))
+        labels = ops.maximum(targets[self.target], 0)
+        return class_figures(self.project(outputs, training), labels, self.counted(inputs, targets))
+
+
+class TokenClassification(Classification):
+    """A class of every token, such as whether its word is written with a capital (ERNIE 2.0, section 4.2.1).
+
+    It reads its target, int[B, T], where -1 is unknown, as padding always is.
+
+    Args:
+        target: The target's name, which also names the objective.
+        num_classes: C.
+        dropout: fraction of the vectors dropped in training.
+        weight: The loss's factor in the sum.
+    """
+
+    feature = "sequence_output"
+
+    def counted(self, inputs, targets):
+        return super().counted(inputs, targets) * ops.cast(inputs["padding_mask"], "float32")
 
 
 class Similarity(_PooledObjective):
@@ -78,11 +101,12 @@ class Similarity(_PooledObjective):
 
     figures = ("loss",)
 
+    def counted(self, inputs, targets):
+        return 1.0 - ops.cast(ops.isnan(ops.cast(targets[self.target], "float32")), "float32")
+
     def measure(self, outputs, inputs, targets, backbone, training):
-        wanted = ops.cast(targets[self.target], "float32")
-        unknown = ops.isnan(wanted)
-        error = self.project(outputs, training)[:, 0] - ops.where(unknown, 0.0, wanted)
-        known = 1.0 - ops.cast(unknown, "float32")
+        wanted, known = ops.cast(targets[self.target], "float32"), self.counted(inputs, targets)
+        error = self.project(outputs, training)[:, 0] - ops.where(known > 0, wanted, 0.0)
         return {"loss": (losses.weighted_mean(ops.square(error), known), ops.sum(known))}
 
 
@@ -101,13 +125,16 @@ class Ranking(_PooledObjective):
     # The softmax over candidates takes a bias out again.
     use_bias = False
 
+    def counted(self, inputs, targets):
+        return ops.cast(ops.equal(targets[self.target], 1), "float32")
+
     def measure(self, outputs, inputs, targets, backbone, training):
         labels, queries = targets[self.target], targets[f"{self.target}/query"]
         scores = self.project(outputs, training)[:, 0]  # [B]
         together = ops.equal(queries[:, None], queries[None, :]) & (labels >= 0)[None, :]  # [B, B]
         among = ops.where(together, scores[None, :], -1e30)
         nats = ops.logsumexp(among, axis=1) - scores
-        right = ops.cast(ops.equal(labels, 1), "float32")
+        right = self.counted(inputs, targets)
         hits = ops.cast(ops.max(among, axis=1) <= scores, "float32")
         count = ops.sum(right)
         return {
@@ -120,8 +147,9 @@ class MixedBatches:
     """Batches of several tasks, one task a batch.
 
     Args:
-        tasks: By name, what has `dataset`, `in_order` and a length, such as `training.Batches`. Targets are int or
-            float vectors, one number a row; a name that two tasks have means the same thing in both.
+        tasks: By name, what has `dataset`, `in_order` and a length, such as `training.Batches`. A target that a task
+            lacks is an int or float vector, one number a row, or int[B, T]; a name that two tasks have means the same
+            thing in both.
         schedule: The task of every batch of the whole training, as its index, see `continual_schedule`; cut into
             `epochs` equal parts, of which the rest is left out. The default takes all batches of all tasks every
             epoch, in an order that the seed and the epoch decide (MT-DNN's algorithm 1).
@@ -196,17 +224,37 @@ class MixedBatches:
             specs |= dataset.element_spec[1]
 
         def fill(inputs, targets):
-            rows = tf.shape(inputs["token_ids"])[0]
-            missing = {
-                name: tf.fill([rows], tf.constant(np.nan if spec.dtype.is_floating else -1, spec.dtype))
-                for name, spec in specs.items()
-                if name not in targets
-            }
-            filled = {**targets, **missing}
-            # Whatever batch size a task's own shape tells.
-            return inputs, {name: tf.ensure_shape(filled[name], [None]) for name in specs}
+            shape, filled = tf.shape(inputs["token_ids"]), {}
+            for name, spec in specs.items():
+                unknown = tf.constant(np.nan if spec.dtype.is_floating else -1, spec.dtype)
+                value = targets[name] if name in targets else tf.fill(shape[: spec.shape.rank], unknown)
+                # Whatever batch size a task's own shape tells.
+                filled[name] = tf.ensure_shape(value, [None, *spec.shape[1:]])
+            return inputs, filled
 
         return [dataset.map(fill) for dataset in datasets]
+
+
+class TaskPretrainer(Pretrainer):
+    """A `Pretrainer` whose encoder is told the task of every row (ERNIE 2.0, arXiv:1907.12412, section 3.2).
+
+    Args:
+        backbone: An `ErnieBackbone` with vectors of tasks.
+        objectives: What it learns.
+
+    Call arguments:
+        inputs: As the backbone takes them, and `task_ids` int32[B].
+
+    Returns:
+        The backbone's outputs.
+
+    Raises:
+        UserError: The encoder has no vectors of tasks.
+    """
+
+    def __init__(self, backbone, objectives: Sequence[Objective]):
+        super().__init__(backbone, objectives)
+        self._encode = Masked(backbone.with_task_ids())
 
 
 def continual_schedule(iterations: Sequence[int], seed: int = 0) -> np.ndarray:

@@ -35,6 +35,14 @@ class Objective(Layer):
     def prepare(self, backbone) -> None:
         """Makes the weights that the objective needs, before training."""
 
+    def counted(self, inputs, targets):
+        """float32[...]: which predictions of a batch count, as far as the loss is a mean over them."""
+        return ops.cast(targets["weights"], "float32")
+
+    def count(self, inputs, targets):
+        """float32[]: the number that the loss of `measure` is the mean of, without an output of the backbone."""
+        return ops.sum(self.counted(inputs, targets))
+
     def measure(self, outputs, inputs, targets, backbone, training) -> Mapping[str, tuple]:
         """The figures of a batch.
 
@@ -97,15 +105,17 @@ class SpanBoundary(Objective):
         width = backbone.output["sequence_output"].shape[-1]
         self.head.build((None, None, width))
 
-    def measure(self, outputs, inputs, targets, backbone, training):
+    def counted(self, inputs, targets):
         counts = (targets["left"] >= 0) & (targets["right"] >= 0) & (targets["offset"] < self.max_span_length)
+        return super().counted(inputs, targets) * ops.cast(counts, "float32")
+
+    def measure(self, outputs, inputs, targets, backbone, training):
         left, right = (
             losses.gather_positions(outputs["sequence_output"], ops.maximum(targets[side], 0))
             for side in ("left", "right")
         )
         logits = self.head(left, right, ops.minimum(targets["offset"], self.max_span_length - 1))
-        weights = ops.cast(targets["weights"], "float32") * ops.cast(counts, "float32")
-        return prediction_figures(logits, {**targets, "weights": weights})
+        return prediction_figures(logits, {**targets, "weights": self.counted(inputs, targets)})
 
 
 class SpanBoundaryHead(Layer):
@@ -180,11 +190,13 @@ class _PairObjective(Objective):
         self.logits = Projection(2, dtype="float32", name="logits")
         self.logits.build((None, width))
 
+    def counted(self, inputs, targets):
+        # Rows whose label is -1 have no pair.
+        return ops.cast(targets[self.target] >= 0, "float32")
+
     def measure(self, outputs, inputs, targets, backbone, training):
         logits = self.logits(ops.cast(outputs["pooled_output"], "float32"))
-        labels = targets[self.target]
-        # Rows whose label is -1 have no pair.
-        return class_figures(logits, ops.maximum(labels, 0), ops.cast(labels >= 0, "float32"))
+        return class_figures(logits, ops.maximum(targets[self.target], 0), self.counted(inputs, targets))
 
 
 class NextSentence(_PairObjective):
@@ -217,6 +229,9 @@ class InfoWord(Objective):
 
     figures = ("loss",)
 
+    def counted(self, inputs, targets):
+        return ops.ones_like(targets["ngram_ids"][:, 0], "float32")
+
     def measure(self, outputs, inputs, targets, backbone, training):
         ngram = {
             "token_ids": targets["ngram_ids"],
@@ -225,8 +240,7 @@ class InfoWord(Objective):
         }
         keys = backbone(ngram, training=training)["sequence_output"][:, 0]
         queries = outputs["sequence_output"][:, 0]
-        rows = ops.cast(ops.shape(queries)[0], "float32")
-        return {"loss": (losses.info_nce(queries, keys), rows)}
+        return {"loss": (losses.info_nce(queries, keys), self.count(inputs, targets))}
 
 
 def logits_at(task, outputs, positions):

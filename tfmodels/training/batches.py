@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfmodels.errors import UserError
+
 # Rows are sorted by length within pools of this many batches: small enough to stay random, large enough to pad little.
 _POOL = 64
 
@@ -65,6 +67,28 @@ class Batches:
         if self.lengths.max() > self.bucket_lengths[-1]:
             raise ValueError(
                 f"a row of {self.lengths.max()} tokens is longer than the last bucket, {bucket_lengths[-1]}."
+            )
+
+    def check(self, backbone) -> None:
+        """Makes sure that a backbone can read every row.
+
+        Raises:
+            UserError: A row has a token that the backbone does not know, or is too long for it; it is named.
+        """
+        size, longest = backbone.config.vocabulary_size, backbone.max_length
+        ids = self.token_ids.values.numpy()
+        unknown = np.flatnonzero((ids < 0) | (ids >= size))
+        if len(unknown):
+            row = np.searchsorted(self.token_ids.row_splits, unknown[0], side="right") - 1
+            raise UserError(
+                f"row {row} holds the token {ids[unknown[0]]}, but {backbone.name} knows those from 0 to {size - 1}: "
+                "use the tokeniser that the model was made for."
+            )
+        if longest is not None and self.lengths.max() > longest:
+            row = self.lengths.argmax()
+            raise UserError(
+                f"row {row} has {self.lengths[row]} tokens, but {backbone.name} takes at most {longest}: cut the rows, "
+                "or make the model with a larger max_sequence_length."
             )
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The fit loop: Keras `fit` with AdamW, TensorBoard, early stopping, and checkpoints that a killed run goes on from."""
+"""The fit loop: Keras `fit` with TensorBoard, early stopping, and checkpoints that a killed run goes on from."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfmodels.errors import UserError
-from tfmodels.models.config import Config
-from tfmodels.training.batches import INPUT_SIGNATURE, Batches
+from tfmodels.models.backbone import Backbone
+from tfmodels.models.config import Config, nearest
+from tfmodels.training.batches import Batches
 from tfmodels.training.checkpoints import restore_variables, save_variables
-from tfmodels.training.optimizers import adamw
-from tfmodels.training.schedules import WarmupLinearDecay
+from tfmodels.training.micro_batches import micro_batches
+from tfmodels.training.optimizers import OPTIMIZERS
+from tfmodels.training.schedules import SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +27,13 @@ class FitConfig(Config):
     Attributes:
         epochs: At most so many passes over the data.
         batch_size: rows, for `Batches`.
+        micro_batches: In how many parts the model takes a batch, see `training.micro_batches`: memory for one part,
+            and still one step of the optimiser.
+        optimizer: One of `OPTIMIZERS`: "adamw" or "lamb".
         learning_rate: The schedule's peak.
-        warmup: fraction of all steps until the peak; the rate then falls linearly to zero.
-        weight_decay: AdamW's decoupled decay, of matrices only.
+        schedule: One of `SCHEDULES`: how the rate falls after the peak.
+        warmup: fraction of all steps until the peak.
+        weight_decay: The decoupled decay, of matrices only.
         clip_norm: The largest global norm of the gradient; None leaves it alone.
         precision: What the model computes in: float32, bfloat16 or float16; see `policy_for`.
         patience: epochs without a better `monitor` after which training stops; None trains all epochs. Either way the
@@ -38,7 +44,10 @@ class FitConfig(Config):
 
     epochs: int = 3
     batch_size: int = 32
+    micro_batches: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 5e-5
+    schedule: str = "linear"
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
@@ -79,13 +88,18 @@ def fit(
         Every figure of every epoch, by name, earlier runs' epochs included.
 
     Raises:
-        UserError: The loss or a weight became NaN or infinite, the checkpoint is of another model, or the warm-up is
-            longer than the run. What was saved stays.
+        UserError: A task's backbone cannot read a row, the loss or a weight became NaN or infinite, the checkpoint is
+            of another model, the warm-up is longer than the run, or the recipe names something that there is not. What
+            was saved stays.
     """
+    for batches in (train, validation):
+        if isinstance(batches, Batches) and isinstance(getattr(model, "backbone", None), Backbone):
+            batches.check(model.backbone)
     directory = Path(directory)
     steps = len(train) * config.epochs
-    schedule = WarmupLinearDecay(config.learning_rate, steps, round(steps * config.warmup))
-    optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+    schedule = _named(SCHEDULES, "schedule", config)(config.learning_rate, steps, round(steps * config.warmup))
+    make_optimizer = _named(OPTIMIZERS, "optimizer", config)
+    optimizer = make_optimizer(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm)
     if config.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # XLA makes small steps on a CPU slower, not faster.
@@ -96,30 +110,40 @@ def fit(
     progress.set_model(model)
     progress.restore()
     if not progress.finished:
-        _write_graph(model, directory / "logs" / "graph")
-        model.fit(
-            train.dataset(progress.epoch, config.epochs),
-            initial_epoch=progress.epoch,
-            epochs=config.epochs,
-            steps_per_epoch=len(train),
-            validation_data=None if validation is None else validation.in_order(),
-            callbacks=[
-                # With histograms of every weight at the end of an epoch.
-                _TensorBoard(directory / "logs", histogram_freq=1, write_graph=False),
-                progress,
-                *callbacks,
-            ],
-            verbose=verbose,
-        )
+        batches = train.dataset(progress.epoch, config.epochs)
+        _write_graph(model, batches.element_spec[0], directory / "logs" / "graph")
+        with micro_batches(model, config.micro_batches):
+            model.fit(
+                batches,
+                initial_epoch=progress.epoch,
+                epochs=config.epochs,
+                steps_per_epoch=len(train),
+                validation_data=None if validation is None else validation.in_order(),
+                callbacks=[
+                    # With histograms of every weight at the end of an epoch.
+                    _TensorBoard(directory / "logs", histogram_freq=1, write_graph=False),
+                    progress,
+                    *callbacks,
+                ],
+                verbose=verbose,
+            )
     progress.restore_best()
     return progress.history
 
 
-def _write_graph(model, directory):
-    """TensorBoard's picture of the model. Keras draws plain functional models only."""
+def _named(table, field, config):
+    """What the recipe names in a field, out of a table."""
+    name = getattr(config, field)
+    if name not in table:
+        raise UserError(f"there is no {field} {name!r}: {nearest(name, table)}")
+    return table[name]
+
+
+def _write_graph(model, signature, directory):
+    """TensorBoard's picture of the model on the inputs that it trains on. Keras draws plain functional models only."""
     if directory.exists():
         return
-    trace = tf.function(lambda inputs: model(inputs, training=True), input_signature=[INPUT_SIGNATURE])
+    trace = tf.function(lambda inputs: model(inputs, training=True), input_signature=[signature])
     writer = tf.summary.create_file_writer(str(directory))
     with writer.as_default():
         tf.summary.graph(trace.get_concrete_function().graph)
@@ -128,6 +152,8 @@ def _write_graph(model, directory):
 
 class _TensorBoard(keras.callbacks.TensorBoard):
     """Keras's callback, with histograms of at most 100,000 numbers a weight, named by the weight's whole path.
+
+    Beside them stand LAMB's trust ratios, as scalars.
 
     TensorBoard takes 250 bytes for each number that it counts: 3 GB and several seconds for a table of word vectors.
     """
@@ -140,6 +166,9 @@ class _TensorBoard(keras.callbacks.TensorBoard):
                 if numbers.size > 100_000:
                     numbers = random.choice(numbers, 100_000)
                 tf.summary.histogram(f"{variable.path}/histogram", numbers, step=epoch)
+            optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+            for path, ratio in getattr(optimizer, "trust_ratios", {}).items():
+                tf.summary.scalar(f"trust_ratio/{path}", ratio, step=epoch)
 
 
 class _Progress(keras.callbacks.Callback):

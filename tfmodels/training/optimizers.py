@@ -3,9 +3,12 @@
 import keras
 import tensorflow as tf
 
+from tfmodels.training.exclusions import NORMS_AND_BIASES, Exclusions
+from tfmodels.training.lamb import Lamb
+
 
 @keras.saving.register_keras_serializable("tfmodels")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(Exclusions, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` at less than half the cost, with the norm of a sparse gradient taken right.
 
     Keras writes an update as some fifteen operations, each a pass over memory; here TensorFlow's fused kernel does the
@@ -59,9 +62,32 @@ def adamw(learning_rate, *, weight_decay=0.01, clip_norm=1.0, epsilon=1e-6):
     Returns:
         An `AdamW`.
     """
-    optimizer = AdamW(learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, epsilon=epsilon)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    return AdamW(
+        learning_rate,
+        weight_decay=weight_decay,
+        global_clipnorm=clip_norm,
+        epsilon=epsilon,
+        exclude=NORMS_AND_BIASES,
+    )
+
+
+def lamb(learning_rate, *, weight_decay=0.01, clip_norm=1.0, epsilon=1e-6):
+    """LAMB with the arguments of `adamw`.
+
+    Args:
+        learning_rate: A number or a schedule.
+        weight_decay: The decay inside the ratio.
+        clip_norm: The largest global norm of the gradient; None leaves it alone.
+        epsilon: Added to the root of the second moment.
+
+    Returns:
+        A `Lamb`.
+    """
+    return Lamb(learning_rate, epsilon=epsilon, weight_decay=weight_decay, global_clipnorm=clip_norm)
+
+
+# As a recipe names them.
+OPTIMIZERS = {"adamw": adamw, "lamb": lamb}
 
 
 def _summed(gradient):
