@@ -31,7 +31,18 @@ from pipelines.pretraining.corpus import SPLITS
 from pipelines.pretraining.recipes import recipe
 from tfmodels.errors import UserError
 from tfmodels.objectives import Frame
-from tfmodels.text import ChineseSegmenter, TextPreprocessor, WordCounts, join_word_starts, split_sentences
+from tfmodels.text import (
+    ChineseSegmenter,
+    NgramTable,
+    SpanMarker,
+    TextPreprocessor,
+    WordCounts,
+    bert_words,
+    join_word_starts,
+    ngrams_of_words,
+    read_names,
+    split_sentences,
+)
 
 _TEXTS_A_BATCH = 64
 _CONFIG_FILE = "preprocessor.json"
@@ -69,31 +80,49 @@ class _VocabularyExecutor(BaseBeamExecutor):
 
     def _counts(self, files: list[str], settings: dict) -> WordCounts:
         """How often each word stands in the documents, counted by Beam."""
-        total = recipe(settings["objective"]).vocabulary.counter(settings["lowercase"])
+        counter = functools.partial(_vocabulary_counter, settings["objective"], settings["lowercase"])
+        total = counter()
         with tempfile.TemporaryDirectory() as folder:
             # The counts leave the pipeline by a file that every worker can write.
             target = f"{settings['counts'] or folder}/words.json"
             fileio.makedirs(target.rpartition("/")[0])
             with self._make_beam_pipeline() as pipeline:
-                _ = (
-                    pipeline
-                    | beam.Create(files)
-                    | beam.Reshuffle()
-                    | beam.FlatMap(lambda file: _texts([file]))
-                    | beam.BatchElements(min_batch_size=_TEXTS_A_BATCH, max_batch_size=_TEXTS_A_BATCH)
-                    | beam.CombineGlobally(_CountWords(settings["objective"], settings["lowercase"]))
-                    | beam.Map(_write_counts, target)
-                )
+                _ = pipeline | beam.Create(files) | _Counted(counter) | beam.Map(_write_counts, target)
             counts = json.loads(fileio.open(target).read())
         total.counts.update({word.encode("utf-8", "surrogateescape"): count for word, count in counts.items()})
         return total
 
 
-class _CountWords(beam.CombineFn):
-    """Adds up `WordCounts`."""
+def _vocabulary_counter(objective: str, lowercase: bool) -> WordCounts:
+    return recipe(objective).vocabulary.counter(lowercase)
 
-    def __init__(self, objective: str, lowercase: bool):
-        self.objective, self.lowercase = objective, lowercase
+
+def _ngram_counter() -> WordCounts:
+    return WordCounts(ngrams_of_words)
+
+
+class _Counted(beam.PTransform):
+    """From files of documents to what `counter()`, a `WordCounts`, counts in all of them."""
+
+    def __init__(self, counter):
+        super().__init__()
+        self.counter = counter
+
+    def expand(self, files):
+        return (
+            files
+            | beam.Reshuffle()
+            | beam.FlatMap(lambda file: _texts([file]))
+            | beam.BatchElements(min_batch_size=_TEXTS_A_BATCH, max_batch_size=_TEXTS_A_BATCH)
+            | beam.CombineGlobally(_CountWords(self.counter))
+        )
+
+
+class _CountWords(beam.CombineFn):
+    """Adds up what `counter()` counts."""
+
+    def __init__(self, counter):
+        self.counter = counter
 
     def create_accumulator(self):
         return {}
@@ -114,7 +143,7 @@ class _CountWords(beam.CombineFn):
         return accumulator
 
     def _holding(self, accumulator) -> WordCounts:
-        counts = recipe(self.objective).vocabulary.counter(self.lowercase)
+        counts = self.counter()
         counts.counts.update(accumulator)
         return counts
 
@@ -123,6 +152,14 @@ def _write_counts(counts: dict[bytes, int], target: str) -> None:
     words = {word.decode("utf-8", "surrogateescape"): count for word, count in sorted(counts.items())}
     with fileio.open(target, "w") as file:
         file.write(json.dumps(words))
+
+
+def _write_lexicon(counts: dict[bytes, int], names: list[str] | None, target: str) -> None:
+    """Writes the phrases and the names that the documents hold; names that are given stand in for those found."""
+    table = NgramTable(counts)
+    lexicon = {"phrase_ids": table.phrases(), "entity_ids": table.names() if names is None else names}
+    with fileio.open(target, "w") as file:
+        file.write(json.dumps(lexicon, indent=1, ensure_ascii=False))
 
 
 class Vocabulary(BaseBeamComponent):
@@ -191,6 +228,17 @@ class _RowsExecutor(BaseBeamExecutor):
         settings["preprocessor"] = artifact_utils.get_single_instance(input_dict["preprocessor"]).uri
         # The Trainer, which takes no further artifact, finds the tokeniser beside the rows.
         io_utils.copy_dir(settings["preprocessor"], f"{examples.uri}/preprocessor")
+        if "phrase_ids" in recipe(settings["objective"]).columns:
+            settings["lexicon"] = f"{examples.uri}/lexicon.json"
+            names = read_names(fileio.open(settings["names"]).read().splitlines()) if settings["names"] else None
+            with self._make_beam_pipeline() as pipeline:
+                files = _files(input_dict["documents"], "train")
+                _ = (
+                    pipeline
+                    | beam.Create(files)
+                    | _Counted(_ngram_counter)
+                    | beam.Map(_write_lexicon, names, settings["lexicon"])
+                )
         with self._make_beam_pipeline() as pipeline:
             for split in SPLITS:
                 # What is held out is little, and pairs need several documents in a shard.
@@ -211,7 +259,10 @@ class PretrainingRows(BaseBeamComponent):
 
     Outputs:
         examples: tf.Examples of int64 features `token_ids`, `segment_ids`, `special_mask` and `word_starts`, one number
-            a token, and `label`, -1 where the objective has no pairs; beside the splits the folder `preprocessor`.
+            a token, and `label`, -1 where the objective has no pairs; `document_ids`, the number of every token's
+            document in its row, if attention is to stay within; the further `columns` of the recipe, and `task`, the
+            number of the row's task, where there are several. Beside the splits the folder `preprocessor`, and
+            lexicon.json, the phrases and names, where the objective masks such.
     """
 
     SPEC_CLASS = _RowsSpec
@@ -225,6 +276,8 @@ class PretrainingRows(BaseBeamComponent):
         objective: str,
         shards: int,
         chinese_words: bool = False,
+        within_documents: bool = False,
+        names: str | None = None,
         code: str = "",
     ):
         """Constructs the component.
@@ -235,9 +288,20 @@ class PretrainingRows(BaseBeamComponent):
             objective: The name of a recipe.
             shards: Documents of one shard may be paired with each other, and share rows.
             chinese_words: Whether ideographs that form a word stay together in whole-word masks.
+            within_documents: Whether the rows tell the documents in them apart.
+            names: A file of names, one a line, instead of those that the documents show.
             code: A fingerprint of the code, for TFX's cache.
         """
-        settings = {"objective": objective, "shards": shards, "chinese_words": chinese_words, "code": code}
+        settings = {
+            "objective": objective,
+            "shards": shards,
+            "chinese_words": chinese_words,
+            "within_documents": within_documents,
+            "names": names,
+            # For TFX's cache, which sees the file's place alone.
+            "names_sha256": hashlib.sha256(fileio.open(names, "rb").read()).hexdigest() if names else None,
+            "code": code,
+        }
         super().__init__(
             _RowsSpec(
                 documents=documents,
@@ -280,29 +344,59 @@ def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
     tokenizer = preprocessor.tokenizer
     starts = tokenizer.word_starts()
     pieces = tokenizer.get_vocabulary()
-    form = recipe(settings["objective"]).rows(
-        Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id)
-    )
-    tokenised = [_sentences(tokenizer, text) for _, text in sorted(documents)]
+    chosen = recipe(settings["objective"])
+    frame = Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    # What is told of a token rides on its number: formats hand numbers on as they are.
+    has_capitals = "capitals" in chosen.columns
+    tokenised = [_sentences(tokenizer, text, has_capitals) for _, text in sorted(documents)]
     segment = _chinese_segmenter().segment if settings["chinese_words"] else None
-    for row in form.examples(tokenised, np.random.default_rng(shard)):
-        words = starts[row.token_ids].tolist()
-        if segment is not None:
-            words = join_word_starts([pieces[id] for id in row.token_ids], words, segment)
-        values = {
-            "token_ids": row.token_ids,
-            "segment_ids": row.segment_ids,
-            "special_mask": row.special_mask,
-            "word_starts": words,
-            "label": [-1 if row.label is None else row.label],
-        }
-        features = {name: _int64(numbers) for name, numbers in values.items()}
-        yield tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    markers = _markers(settings["lexicon"], settings["preprocessor"]) if "phrase_ids" in chosen.columns else {}
+    random = np.random.default_rng(shard)
+    for task, part in enumerate((chosen, *chosen.later)):
+        for row in part.rows(frame).examples(tokenised, random):
+            capitals, token_ids = np.divmod(row.token_ids, len(pieces))
+            token_ids = token_ids.tolist()
+            words = starts[token_ids].tolist()
+            values = {name: marker(token_ids, words) for name, marker in markers.items()}
+            if segment is not None:
+                words = join_word_starts([pieces[id] for id in token_ids], words, segment)
+            values |= {
+                "token_ids": token_ids,
+                "segment_ids": row.segment_ids,
+                "special_mask": row.special_mask,
+                "word_starts": words,
+                "label": [-1 if row.label is None else row.label],
+            }
+            if has_capitals:
+                values["capitals"] = capitals - 1
+            if chosen.later:
+                values["task"] = [task]
+            if settings["within_documents"]:
+                values["document_ids"] = row.document_ids
+            features = {name: _int64(numbers) for name, numbers in values.items()}
+            yield tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def _sentences(tokenizer, text: str) -> list[list[int]]:
+def _sentences(tokenizer, text: str, has_capitals: bool = False) -> list[list[int]]:
+    """The sentences of a text as token ids; to tell capitals, V or 2 V is added where a word has none or has one."""
     sentences = split_sentences(text)
-    return tokenizer(tf.constant(sentences, tf.string)).to_list() if sentences else []
+    if not sentences:
+        return []
+    tokenised = tokenizer(tf.constant(sentences, tf.string)).to_list()
+    if not has_capitals:
+        return tokenised
+    words = bert_words(lowercase=False)(tf.constant(sentences, tf.string)).to_list()
+    starts, size = tokenizer.word_starts(), tokenizer.vocabulary_size()
+    return [_with_capitals(*pair, starts, size) for pair in zip(tokenised, words)]
+
+
+def _with_capitals(token_ids: list[int], words: list[bytes], starts: np.ndarray, size: int) -> list[int]:
+    word = np.cumsum(starts[token_ids]) - 1 if token_ids else np.zeros(0, "int64")
+    if not len(word) or word[-1] != len(words) - 1:
+        # Folding has taken a word away, or made one: nothing is known of the sentence.
+        return token_ids
+    has_capital = np.array([written.decode("utf-8", "replace")[:1].isupper() for written in words], "int64")
+    return (np.array(token_ids) + size * (1 + has_capital[word])).tolist()
 
 
 def _int64(numbers) -> tf.train.Feature:
@@ -315,6 +409,17 @@ def _preprocessor(uri: str) -> TextPreprocessor:
         if not (Path(folder) / _CONFIG_FILE).exists():
             raise UserError(f"{uri} has no {_CONFIG_FILE}: give a folder that a run made, or a saved preprocessor.")
         return TextPreprocessor.load(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _markers(lexicon: str, preprocessor: str) -> dict[str, SpanMarker]:
+    """What finds the phrases and the names in rows, by the column that tells them."""
+    tokenizer = _preprocessor(preprocessor).tokenizer
+    markers = {}
+    for name, texts in json.loads(fileio.open(lexicon).read()).items():
+        spans = tokenizer(tf.constant(texts, tf.string)).to_list()
+        markers[name] = SpanMarker(span for span in spans if tokenizer.unk_token_id not in span)
+    return markers
 
 
 @functools.cache

@@ -49,6 +49,8 @@ class RowsConfig:
         shards: The most files of training rows. Documents of one shard may be paired with each other, and are held in
             memory together; a small corpus gets fewer.
         chinese_words: Whether ideographs that form a word stay together in whole-word masks and spans.
+        within_documents: Whether attention stays within each of the documents that share a row.
+        names: A UTF-8 file of names, one a line, that ERNIE masks whole; the default finds some in the documents.
     """
 
     sequence_length: int = 128
@@ -56,6 +58,8 @@ class RowsConfig:
     copies: int | None = None
     shards: int = 4
     chinese_words: bool = False
+    within_documents: bool = False
+    names: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,8 +86,9 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     from pipelines.components.baseline_gate import BASELINES
     from pipelines.components.configuration import from_dict
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
-    from pipelines.pretraining.recipes import recipe
+    from pipelines.pretraining.recipes import RECIPES, recipe
     from tfmodels.models.config import nearest
+    from tfmodels.text import read_lines, read_names
 
     output = Path(job.output)
     paths = PathsConfig(
@@ -103,7 +104,25 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     shards = max(1, min(config.rows.shards, report.documents["train"] // _DOCUMENTS_A_SHARD))
     config = dataclasses.replace(config, rows=dataclasses.replace(config.rows, shards=shards))
     # Unknown names and fields are refused here, before anything is read.
-    tfmodels.describe_model(preset)[1].config.replace(**config.encoder.overrides)
+    chosen = recipe(config.objective)
+    for name, value in chosen.overrides.items():
+        if name in config.encoder.overrides:
+            raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
+    tfmodels.describe_model(preset)[1].config.replace(**chosen.overrides, **config.encoder.overrides)
+    if config.rows.within_documents and not chosen.packs_documents:
+        packing = ", ".join(name for name, other in RECIPES.items() if other.packs_documents)
+        raise UserError(
+            f"within_documents is for rows of several documents, which {config.objective} does not have: leave it out, "
+            f"or choose one of {packing}."
+        )
+    if config.rows.names is not None:
+        if "entity_ids" not in chosen.columns:
+            masking = ", ".join(name for name, other in RECIPES.items() if "entity_ids" in other.columns)
+            raise UserError(
+                f"{config.objective} does not mask names: leave rows.names out, or choose one of {masking}."
+            )
+        if not read_names(read_lines(config.rows.names)):
+            raise UserError(f"{config.rows.names} holds no names: write one a line.")
     if config.baseline not in BASELINES:
         raise UserError(f"there is no baseline {config.baseline!r}: {nearest(config.baseline, BASELINES)}")
     return config
@@ -174,7 +193,8 @@ def _show(console: Console, output: Path, name: str, results: dict) -> None:
     console.print(table)
     seconds = results["seconds"]
     if seconds["fit"]:
-        epochs = len(results["history"]["loss"])
+        stages = (*results["earlier_stages"].values(), results["history"])
+        epochs = sum(len(history["loss"]) for history in stages)
         rate = results["tokens"] * epochs / seconds["fit"]
         console.print(f"{rate:,.0f} tokens a second in training, {results['parameters']:,} parameters")
     console.print(f"{seconds['wall']:.0f} s: {seconds['import']:.0f} s importing, {seconds['fit']:.0f} s training.")

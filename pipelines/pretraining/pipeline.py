@@ -62,6 +62,8 @@ def create_pipeline(config: PretrainingConfig) -> Pipeline:
         objective=config.objective,
         shards=config.rows.shards,
         chinese_words=config.rows.chinese_words,
+        within_documents=config.rows.within_documents,
+        names=config.rows.names,
         code=code_fingerprint(*_ROWS_CODE),
     )
     trainer = Trainer(

@@ -10,7 +10,7 @@ from tfmodels.files import atomic_file
 
 
 def draw_curves(results: dict, path: os.PathLike | str) -> None:
-    """Draws the loss of every epoch, on training and held-out predictions, as PNG.
+    """Draws the loss of every epoch, on training and held-out predictions, as PNG; stages follow each other.
 
     Args:
         results: What the job writes to results.json.
@@ -18,11 +18,12 @@ def draw_curves(results: dict, path: os.PathLike | str) -> None:
     """
     from matplotlib.figure import Figure
 
-    history, figure_name = results["history"], recipe(results["objective"]).figure
+    stages = (*results["earlier_stages"].values(), results["history"])
+    figure_name = recipe(results["objective"]).figure
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for prefix, label in (("", "training"), ("val_", "held out")):
-        values = history[f"{prefix}{figure_name}"]
+        values = [value for history in stages for value in history[f"{prefix}{figure_name}"]]
         axes.plot(range(1, len(values) + 1), values, marker="o", label=label)
     for style, (name, loss) in zip(("--", ":"), results["judgement"]["baselines"].items()):
         axes.axhline(loss, color="0.5", linestyle=style, label=f"{name} model, held out")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tfmodels
 from tfmodels import objectives
@@ -15,6 +15,7 @@ from tfmodels.errors import UserError
 from tfmodels.models import MaskedLM, PermutationLM, ReplacedTokenDetector
 from tfmodels.models.config import nearest
 from tfmodels.objectives import documents
+from tfmodels.objectives.choosing import tokens
 from tfmodels.text import (
     ALBERT_TOKENS,
     BERT_FORMAT,
@@ -56,6 +57,19 @@ class Vocabulary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Task:
+    """A task that joins a recipe's own, in ERNIE 2.0's continual learning. Its rows are read as they are.
+
+    Attributes:
+        target: The target's name: a further column of the rows, or what their label becomes.
+        rows: `rows(frame)` cuts documents into rows.
+    """
+
+    target: str
+    rows: Callable
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """One objective.
 
@@ -64,9 +78,14 @@ class Recipe:
         vocabulary: From text to tokens.
         rows: `rows(frame)` cuts documents into rows.
         corruption: `corruption(tokenizer, masked, max_predictions)` says what to predict.
-        model: `model(backbone, generator)` is trained; `generator` makes ELECTRA's.
+        models: `models(backbone, generator, attention_mask=...)` yields the name of every stage and the model that it
+            trains, the next one when the last is trained; a single stage has no name. `generator` makes ELECTRA's;
+            `attention_mask`, where it is given, makes the mask of a batch's inputs.
         masked: fraction of the tokens to predict.
         pair: The target that a row's label becomes, or None.
+        overrides: Fields of the encoder's configuration that the objective needs.
+        columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
+        later: Tasks that join one after the other.
         figure: The figure that is the loss of the predicted tokens.
         paper: Where it was published.
     """
@@ -75,11 +94,19 @@ class Recipe:
     vocabulary: Vocabulary
     rows: Callable
     corruption: Callable
-    model: Callable
+    models: Callable
     paper: str
     masked: float = 0.15
     pair: str | None = None
     figure: str = "masked_language_model_loss"
+    overrides: Mapping = dataclasses.field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    later: tuple[Task, ...] = ()
+
+    @property
+    def packs_documents(self) -> bool:
+        """Whether a row may hold several documents that are read as one text."""
+        return self.rows is documents.FullSentences
 
 
 def recipe(name: str) -> Recipe:
@@ -162,30 +189,103 @@ def _mask_replacement(tokenizer):
     return objectives.MaskReplacement(tokenizer.mask_token_id)
 
 
+def _with_ngram(corruption):
+    def make(tokenizer, masked, most):
+        tokenizer.require("mask", "cls")
+        inner = corruption(tokenizer, masked, most)
+        return objectives.WithNgram(inner, tokenizer.mask_token_id, tokenizer.cls_token_id)
+
+    return make
+
+
 def _albert_spans(masked, most):
     # ALBERT (arXiv:1909.11942, section 4.1, equation 2): p(n) = (1/n) / (1 + 1/2 + 1/3).
     return objectives.SpanMasking(masked, most, length_probabilities=[1, 1 / 2, 1 / 3])
 
 
-def _pretrainer(*parts):
-    def make(backbone, generator):
-        return objectives.Pretrainer(backbone, [part() for part in parts])
+def _one_stage(model):
+    """`models` of one model, `model(backbone, generator, attention_mask=...)`."""
 
-    return make
+    def models(backbone, generator, **mask):
+        yield "", model(backbone, generator, **mask)
+
+    return models
+
+
+def _uni_lm(tokenizer, masked, most):
+    # UniLM (arXiv:1905.03197, section 2.4): four times in five one token, else two or three.
+    chooser = objectives.SpanMasking(masked, most, length_probabilities=[0.8, 0.1, 0.1], units=tokens)
+    return objectives.LanguageModels(objectives.MaskedText(chooser, _bert_replacement(tokenizer)), _APART)
+
+
+def _pretrainer(*parts, attention_mask=None):
+    def make(backbone, generator, attention_mask=attention_mask):
+        return objectives.Pretrainer(backbone, [part() for part in parts], attention_mask)
+
+    return _one_stage(make)
 
 
 def _electra(learning=objectives.MaximumLikelihood, weight=50.0):
-    def make(backbone, generator):
+    def make(backbone, generator, attention_mask=None):
         return objectives.ElectraPretrainer(
-            MaskedLM(generator()), ReplacedTokenDetector(backbone), learning(name="learning"), weight
+            MaskedLM(generator()),
+            ReplacedTokenDetector(backbone),
+            learning(name="learning"),
+            weight,
+            attention_mask=attention_mask,
         )
 
-    return make
+    return _one_stage(make)
+
+
+def _electra_in_two_stages(backbone, generator, attention_mask=None):
+    """The generator alone, of the discriminator's size; then the discriminator, which starts from it (section 3.3)."""
+    twin = type(backbone)(backbone.config, dtype=backbone.dtype_policy, name=f"{backbone.name}_generator")
+    # Both heads before the first stage, so that a run which was killed after it draws the same weights.
+    masked, discriminator = objectives.MaskedLanguageModel(name="generator"), ReplacedTokenDetector(backbone)
+    yield "generator", objectives.Pretrainer(twin, [masked], attention_mask)
+    objectives.start_from(masked.task, discriminator)
+    learning = objectives.Frozen(name="learning")
+    pretrainer = objectives.ElectraPretrainer(masked.task, discriminator, learning, attention_mask=attention_mask)
+    yield "discriminator", pretrainer
+
+
+@_one_stage
+def _permutations(backbone, generator, attention_mask=None):
+    # Who sees whom is in the corruption's permutation mask.
+    return objectives.PermutationPretrainer(PermutationLM(backbone))
+
+
+def _knowledge(masked, most):
+    # ERNIE 1.0 goes through the three levels in three stages; here every row has one of them.
+    return objectives.MaskingMixture(
+        [
+            objectives.WholeWordMasking(masked, most),
+            objectives.PhraseMasking("phrase_ids", masked, most),
+            objectives.PhraseMasking("entity_ids", masked, most),
+        ]
+    )
+
+
+@_one_stage
+def _ernie2(backbone, generator):
+    return objectives.TaskPretrainer(
+        backbone,
+        [
+            objectives.MaskedLanguageModel(),
+            objectives.TokenClassification("capitals", 2),
+            objectives.Classification("sentence_reordering", documents.SentenceReordering.num_classes()),
+            objectives.Classification("sentence_distance", documents.SentenceDistance.num_classes),
+        ],
+    )
 
 
 def _one_in_six(masked, most):
     return objectives.PartialPrediction(inverse_rate=round(1 / masked), max_predictions=most)
 
+
+# Half of UniLM's bidirectional rows, a third of all, have a second segment that does not follow the first.
+_APART = 1 / 6
 
 _MASKED, _NEXT, _ORDER = objectives.MaskedLanguageModel, objectives.NextSentence, objectives.SentenceOrder
 
@@ -232,6 +332,16 @@ RECIPES = {
         _pretrainer(_MASKED, objectives.SpanBoundary),
         "arXiv:1907.10529",
     ),
+    "unilm": Recipe(
+        "bert_tiny",
+        WORDPIECE,
+        lambda frame: documents.SegmentPair(frame, documents.NextSentencesOrHalves(_APART)),
+        _uni_lm,
+        _pretrainer(_MASKED, _NEXT, attention_mask=objectives.unilm),
+        "arXiv:1905.03197",
+        pair="pair",
+        overrides={"num_segments": 1 + max(map(max, objectives.UNILM_SEGMENTS))},
+    ),
     "electra": Recipe(
         "electra_small",
         WORDPIECE,
@@ -250,12 +360,63 @@ RECIPES = {
         "arXiv:2003.10555, appendix F",
         figure="generator_loss",
     ),
+    "electra_two_stage": Recipe(
+        "electra_small",
+        WORDPIECE,
+        documents.FullSentences,
+        _masked_text(objectives.TokenMasking, _mask_replacement),
+        _electra_in_two_stages,
+        "arXiv:2003.10555, section 3.3",
+        figure="generator_loss",
+    ),
+    "nezha": Recipe(
+        "nezha_base",
+        WORDPIECE,
+        lambda frame: documents.SegmentPair(frame, documents.NextSentences()),
+        _masked_text(objectives.WholeWordMasking, _bert_replacement),
+        _pretrainer(_MASKED, _NEXT),
+        "arXiv:1909.00204",
+        pair="next_sentence",
+    ),
+    "infoword": Recipe(
+        "bert_tiny",
+        WORDPIECE,
+        documents.DocSentences,
+        _with_ngram(_masked_text(objectives.TokenMasking, _bert_replacement)),
+        _pretrainer(_MASKED, objectives.InfoWord),
+        "arXiv:1910.08350",
+    ),
+    "ernie": Recipe(
+        "ernie_base",
+        WORDPIECE,
+        lambda frame: documents.SegmentPair(frame, documents.NextSentences()),
+        _masked_text(_knowledge, _bert_replacement),
+        _pretrainer(_MASKED, _NEXT),
+        "arXiv:1904.09223",
+        pair="next_sentence",
+        columns=("phrase_ids", "entity_ids"),
+    ),
+    "ernie2": Recipe(
+        "ernie2_base",
+        WORDPIECE,
+        documents.DocSentences,
+        _masked_text(_knowledge, _bert_replacement),
+        _ernie2,
+        "arXiv:1907.12412",
+        overrides={"num_tasks": 4},
+        columns=("phrase_ids", "entity_ids", "capitals"),
+        later=(
+            Task("capitals", documents.DocSentences),
+            Task("sentence_reordering", documents.SentenceReordering),
+            Task("sentence_distance", documents.SentenceDistance),
+        ),
+    ),
     "xlnet": Recipe(
         "xlnet_base",
         XLNET_UNIGRAM,
         documents.FullSentences,
         lambda tokenizer, masked, most: objectives.PermutedText(_one_in_six(masked, most)),
-        lambda backbone, generator: objectives.PermutationPretrainer(PermutationLM(backbone)),
+        _permutations,
         "arXiv:1906.08237",
         masked=1 / 6,
         figure="loss",

@@ -31,12 +31,24 @@ from serving import export_savedmodel
 from tfmodels.errors import UserError
 from tfmodels.layers import MeanPooling
 from tfmodels.models import TextEmbedder
-from tfmodels.objectives import CorruptedBatches, NgramBaselines, predictions_of
+from tfmodels.objectives import (
+    CorruptedBatches,
+    ElectraPretrainer,
+    ForTask,
+    MaskedText,
+    MaskReplacement,
+    MixedBatches,
+    NgramBaselines,
+    NoMasking,
+    by_document,
+    continual_schedule,
+    predictions_of,
+)
+from tfmodels.objectives.objectives import logits_at
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import Batches, FitConfig, fit, policy_for
 from tfmodels.training.tensorboard import Hyperparameters
 
-_FEATURES = ("token_ids", "segment_ids", "special_mask", "word_starts")
 _WARMUP_TEXTS = ("Language models learn from text.", "", "預訓練")
 
 
@@ -55,36 +67,28 @@ def run_fn(fn_args) -> None:
     preset, policy = encoder.preset or chosen.preset, policy_for(config.precision)
 
     def backbone(policy):
-        return make_backbone(preset, tokenizer, preprocessor.sequence_length, encoder.overrides, policy)
+        overrides = {**chosen.overrides, **encoder.overrides}
+        return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy)
 
     learner = backbone(policy)
-    model = chosen.model(learner, lambda: _generator(preset, learner, policy))
+    mask = {"attention_mask": by_document} if rows.within_documents else {}
+    models = chosen.models(learner, lambda: make_generator(preset, learner, policy), **mask)
     masked = rows.masked or chosen.masked
-    corruption = chosen.corruption(tokenizer, masked, max_predictions(preprocessor.sequence_length, masked))
+    most = max_predictions(preprocessor.sequence_length, masked)
+    # Batches of every task; the first is what the objective is judged by.
     train, validation = (
-        CorruptedBatches(
-            _batches(f"{examples}/Split-{split}/*", chosen.pair, config),
-            corruption,
-            special_ids=tokenizer.special_token_ids(),
-            copies=rows.copies,
-            seed=config.seed,
-        )
+        _tasks(f"{examples}/Split-{split}/*", chosen, tokenizer, masked, most, rows, config)
         for split in ("train", "validation")
     )
-    directory = _training_directory(settings, train.batches)
+    directory = _training_directory(settings, [task.batches for task in train])
     figures = ("loss", f"val_{chosen.figure}", "val_discriminator_accuracy")
     started = time.monotonic()
-    history = fit(
-        model,
-        train,
-        validation,
-        config,
-        directory,
-        callbacks=[EpochLines(settings["objective"], config, figures), Hyperparameters(directory / "logs", config)],
-        verbose=0,
+    histories, model = _fit_stages(
+        models, _mixed(train, config), _mixed(validation, config), config, directory, settings["objective"], figures
     )
     seconds = time.monotonic() - started
-    judgement = _judgement(chosen, history, train.batches, validation, tokenizer)
+    history = histories[-1][1]
+    judgement = judge(chosen, model, history, train[0].batches, validation[0], tokenizer)
     if config.precision != "float32":
         twin = backbone("float32")
         twin.set_weights(learner.get_weights())
@@ -93,17 +97,37 @@ def run_fn(fn_args) -> None:
         "objective": settings["objective"],
         "preset": preset,
         "fit_seconds": seconds,
-        "tokens": len(train.batches.token_ids.flat_values),
-        "rows": {"train": len(train.batches.lengths), "validation": len(validation.batches.lengths)},
+        "tokens": sum(len(task.batches.token_ids.flat_values) for task in train),
+        "rows": {
+            name: sum(len(task.batches.lengths) for task in tasks)
+            for name, tasks in (("train", train), ("validation", validation))
+        },
         "parameters": learner.count_params(),
         "recipe": dataclasses.asdict(config),
         "history": history,
+        "earlier_stages": dict(histories[:-1]),
         "judgement": judgement,
     }
     _save(fn_args, learner, preprocessor, run, settings["objective"], chosen.paper)
 
 
-def _generator(preset, discriminator, policy):
+def _fit_stages(models, train, validation, config, directory: Path, name: str, figures=()):
+    """Trains the models of a recipe, each in a folder of its own.
+
+    Returns:
+        Pairs of the name and the history of every stage, and the last model.
+    """
+    histories = []
+    for stage, model in models:
+        folder = directory / stage
+        title = f"{name}, {stage}" if stage else name
+        callbacks = [EpochLines(title, config, figures), Hyperparameters(folder / "logs", config)]
+        history = fit(model, train, validation, config, folder, callbacks=callbacks, verbose=0)
+        histories.append((stage, history))
+    return histories, model
+
+
+def make_generator(preset, discriminator, policy):
     """ELECTRA's generator, in the size of the paper's, on the discriminator's embeddings."""
     name = f"{preset}_generator"
     if name not in tfmodels.list_models():
@@ -120,9 +144,37 @@ def _generator(preset, discriminator, policy):
     return backbone(config, dtype=policy, name=name, shared=discriminator.shared_embeddings())
 
 
-def _batches(pattern: str, pair: str | None, config: FitConfig) -> Batches:
-    features = {name: tf.io.RaggedFeature(tf.int64) for name in _FEATURES}
+def _tasks(pattern: str, chosen, tokenizer, masked, most: int, rows: RowsConfig, config) -> list[CorruptedBatches]:
+    """The corrupted batches of a recipe and of the tasks that join it."""
+    corruptions = [chosen.corruption(tokenizer, masked, most)]
+    if chosen.later:
+        as_it_is = MaskedText(NoMasking(most), MaskReplacement(tokenizer.mask_token_id))
+        corruptions = [
+            ForTask(corruption, task) for task, corruption in enumerate(corruptions + [as_it_is] * len(chosen.later))
+        ]
+    return [
+        CorruptedBatches(
+            batches, corruption, special_ids=tokenizer.special_token_ids(), copies=rows.copies, seed=config.seed
+        )
+        for batches, corruption in zip(_batches(pattern, chosen, config, rows.within_documents), corruptions)
+    ]
+
+
+def _mixed(tasks: list[CorruptedBatches], config: FitConfig):
+    """The batches of all tasks: those of later ones come in stages (arXiv:1907.12412, section 3.2)."""
+    if len(tasks) == 1:
+        return tasks[0]
+    schedule = continual_schedule([config.epochs * len(task) for task in tasks], config.seed)
+    return MixedBatches({str(number): task for number, task in enumerate(tasks)}, schedule, config.epochs, config.seed)
+
+
+def _batches(pattern: str, chosen, config: FitConfig, within_documents: bool = False) -> list[Batches]:
+    """The rows of every task."""
+    told = ("special_mask", "word_starts", *chosen.columns, *(("document_ids",) if within_documents else ()))
+    features = {name: tf.io.RaggedFeature(tf.int64) for name in ("token_ids", "segment_ids", *told)}
     features["label"] = tf.io.FixedLenFeature([], tf.int64)
+    if chosen.later:
+        features["task"] = tf.io.FixedLenFeature([], tf.int64)
     files = sorted(tf.io.gfile.glob(pattern))
     parsed = list(
         tf.data.TFRecordDataset(files, "GZIP", num_parallel_reads=tf.data.AUTOTUNE)
@@ -132,16 +184,31 @@ def _batches(pattern: str, pair: str | None, config: FitConfig) -> Batches:
     if not parsed:
         raise UserError("the documents give no rows: give longer ones, or another objective.")
     columns = {name: tf.concat([tf.cast(batch[name], tf.int32) for batch in parsed], axis=0) for name in features}
-    targets = {"row": np.arange(columns["label"].shape[0])}
-    targets |= {name: columns[name] for name in ("special_mask", "word_starts")}
-    if pair is not None:
-        targets[pair] = columns["label"].numpy()
+    numbers = np.arange(columns["label"].shape[0])
+    if not chosen.later:
+        return [_task_batches(columns, numbers, told, chosen.pair, config)]
+    task_of_row, batches = columns["task"].numpy(), []
+    annotations = [name for name in told if name not in {task.target for task in chosen.later}]
+    for number, target in enumerate((chosen.pair, *(task.target for task in chosen.later))):
+        rows = numbers[task_of_row == number]
+        if not len(rows):
+            raise UserError(f"the documents give no rows for {target or 'the masks'}: give more or longer ones.")
+        part = {name: tf.gather(column, rows) for name, column in columns.items()}
+        batches.append(_task_batches(part, rows, annotations, target, config))
+    return batches
+
+
+def _task_batches(columns: dict, numbers, told, target: str | None, config: FitConfig) -> Batches:
+    """The rows of one task: `numbers` tells them apart, and `target` is a column or what the label becomes."""
+    targets = {"row": numbers, **{name: columns[name] for name in told}}
+    if target is not None:
+        targets[target] = columns[target] if target in columns else columns["label"].numpy()
     return Batches(
         columns["token_ids"], targets, config.batch_size, segment_ids=columns["segment_ids"], seed=config.seed
     )
 
 
-def _training_directory(settings: dict, train: Batches) -> Path:
+def _training_directory(settings: dict, train: list[Batches]) -> Path:
     """Where `fit` keeps its state: a folder named by all that the result depends on."""
     if is_remote(settings["training"]):
         raise UserError(
@@ -149,12 +216,13 @@ def _training_directory(settings: dict, train: Batches) -> Path:
         )
     named = {name: value for name, value in settings.items() if name not in ("training", "export_code")}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
-    for array in (train.token_ids.flat_values, train.token_ids.row_splits):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for batches in train:
+        for array in (batches.token_ids.flat_values, batches.token_ids.row_splits):
+            digest.update(np.ascontiguousarray(array).tobytes())
     return Path(settings["training"]) / f"{settings['objective']}-{digest.hexdigest()[:12]}"
 
 
-def _judgement(chosen, history, train: Batches, validation: CorruptedBatches, tokenizer) -> dict:
+def judge(chosen, model, history, train: Batches, validation: CorruptedBatches, tokenizer) -> dict:
     """The encoder's loss on held-out predictions beside what simple models reach there, in nats a prediction."""
     ordinary = set(tokenizer.special_token_ids()) - {tokenizer.unk_token_id}
     baselines = NgramBaselines(
@@ -162,8 +230,29 @@ def _judgement(chosen, history, train: Batches, validation: CorruptedBatches, to
     )
     best = int(np.argmin(history["val_loss"]))
     figures = {name.removeprefix("val_"): values[best] for name, values in history.items() if name.startswith("val_")}
-    losses = baselines.losses(*predictions_of(validation.in_order()))
-    return {"loss": figures[chosen.figure], "baselines": losses, "figures": figures}
+    labels, before, hidden = predictions_of(validation.in_order(), validation.batches.in_order())
+    losses = dict(baselines.losses(labels, before))
+    # What the model has to go by where several tokens in a row are hidden.
+    losses["visible bigram"] = baselines.losses(labels, np.where(hidden, -1, before))["bigram"]
+    judgement = {"loss": figures[chosen.figure], "baselines": losses, "figures": figures}
+    if isinstance(model, ElectraPretrainer):
+        judgement["detection"] = baselines.detection_losses(*_verdicts_asked(model, validation))
+    return judgement
+
+
+def _verdicts_asked(model: ElectraPretrainer, validation: CorruptedBatches):
+    """What the discriminator is asked on held-out rows: tokens, which are real, and which are replaced."""
+
+    @tf.function
+    def asked(inputs, targets):
+        logits = logits_at(model.generator, model(inputs, training=False), targets["positions"])
+        replaced = model.replace(logits, inputs, targets)
+        return replaced["token_ids"], inputs["padding_mask"], replaced["is_replaced"]
+
+    longest = int(validation.batches.lengths.max())
+    parts = [[np.asarray(x) for x in asked(*batch)] for batch in validation.in_order()]
+    padded = [[np.pad(x, ((0, 0), (0, longest + 8 - x.shape[1]))) for x in part] for part in parts]
+    return [np.concatenate(arrays) for arrays in zip(*padded)]
 
 
 def _save(fn_args, backbone, preprocessor, run: dict, objective: str, paper: str) -> None:
