@@ -17,11 +17,16 @@ BENCHMARKS = {
     "imports": "the cost of `import tfmodels` over `import keras`",
     "encoder": "BERT-base against KerasHub: forward, training step, and the length mix of real reviews",
     "pretraining": "BERT's pre-training against KerasHub's, on the same paragraphs",
+    "optimizers": "a step of LAMB beside one of Keras's AdamW, in time and memory",
     "student": "teacher against student through TensorFlow Serving's C++ loader",
     "run": "the figures of the last `make run`",
 }
-# Alone, only when named: it takes minutes and has a table of its own.
-_APART = {"tries": "what each part of the student's recipe brings, on the last run's teacher (minutes)"}
+# Alone, only when named: they take minutes and show tables of their own.
+_APART = {
+    "tries": "what each part of the student's recipe brings, on the last run's teacher (minutes)",
+    "objectives": "pre-training objectives at equal compute, by the accuracy of their encoders (an hour)",
+    "multitask": "one encoder for three tasks beside an encoder for each (minutes)",
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,9 +46,13 @@ def main(names, only_list, quick, as_json, check):
     NAMES
       imports   the cost of `import tfmodels` over `import keras`
       encoder   BERT-base against KerasHub: forward, training step, and the length mix of real reviews
+      optimizers a step of LAMB beside one of Keras's AdamW, in time and memory
       student   teacher against student through TensorFlow Serving's C++ loader
       run       the figures of the last `make run`
       tries     what each part of the student's recipe brings, on the last run's teacher (minutes; only when named)
+      objectives
+                pre-training objectives at equal compute, by the accuracy of their encoders (an hour; only when named)
+      multitask one encoder for three tasks beside an encoder for each (minutes; only when named)
 
     \b
     EXAMPLES
@@ -56,7 +65,7 @@ def main(names, only_list, quick, as_json, check):
     known = BENCHMARKS | _APART
     if only_list:
         for name, line in known.items():
-            click.echo(f"{name:10}{line}")
+            click.echo(f"{name:12}{line}")
         return
     unknown = [name for name in names if name not in known]
     if unknown:

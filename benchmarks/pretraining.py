@@ -28,8 +28,8 @@ def measure(
 ) -> list[Result]:
     """Pre-training BERT beside KerasHub's: how many times as long KerasHub takes for the same paragraphs.
 
-    Measures training over the paragraphs with KerasHub at its default of 512 tokens and at 128, and the share of a
-    step that our input pipeline alone would take.
+    Measures training over the paragraphs with KerasHub at its default of 512 tokens and at 128, the share of a step
+    that our input pipeline alone would take, and what ALBERT's sharing saves.
     """
     paragraphs = _paragraphs(32 if quick else 64)
     vocabulary = _vocabulary()
@@ -37,7 +37,31 @@ def measure(
     for name in precision:
         results += _compared(model, name, paragraphs, vocabulary, 2 if quick else pairs)
         gc.collect()
-    return results
+    return [*results, _shared_state(2 if quick else 12)]
+
+
+def _shared_state(layers: int) -> Result:
+    """Weights and AdamW's state of an ALBERT encoder whose layers share all, beside one whose layers share nothing."""
+    import tfmodels
+    from tfmodels.training import adamw
+
+    sizes = {}
+    for sharing in ("none", "all"):
+        blocks = {
+            block.name: block
+            for block in tfmodels.create_model("albert_base", num_layers=layers, sharing=sharing).parts["blocks"]
+        }
+        optimizer = adamw(1e-4)
+        optimizer.build([weight for block in blocks.values() for weight in block.trainable_variables])
+        state = [weight for block in blocks.values() for weight in block.weights] + optimizer.variables
+        sizes[sharing] = sum(weight.value.numpy().nbytes for weight in state)
+    return Result(
+        f"layers' weights and optimizer state, {layers} layers, nothing shared / ALBERT",
+        sizes["none"] / sizes["all"],
+        at_least=0.99 * layers,
+        first=f"nothing shared {sizes['none'] / 2**20:,.0f} MiB",
+        second=f"all shared {sizes['all'] / 2**20:,.0f} MiB",
+    )
 
 
 def _compared(model, precision, paragraphs, vocabulary, pairs) -> list[Result]:

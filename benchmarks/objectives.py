@@ -1,0 +1,325 @@
+"""Pre-training objectives at equal compute, judged by what their encoders are worth on two real tasks.
+
+    python -m benchmarks.objectives --quick
+    python -m benchmarks.objectives --output output/objectives
+
+Every objective trains an encoder of one size on the same real essays, by its recipe of `tfmodels run pretraining`
+(vocabulary, rows, corruption, losses), for the same number of floating-point operations, counted as TensorFlow executes
+a step. The held-out loss stands beside n-gram models of the same rows. Then each encoder is fine-tuned on the movie
+reviews and on the 20 Newsgroups (64 tokens of each text), as one that starts from random weights is. Everything is
+repeated with other seeds, and nothing is chosen by the rows that judge.
+
+Each trained encoder is a file in the output folder. A run that was stopped goes on from there; two processes with
+different `--seed`s may share a folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import tfmodels
+from benchmarks.results import Result, command
+from tfmodels.files import atomic_file
+
+# The recipe -> its encoder, in the sizes below. Relative positions are learnt in minutes, absolute ones are not.
+_ENCODERS = {
+    "bert": ("bert_tiny", {"positions": "relative_key"}),
+    "spanbert": ("bert_tiny", {"positions": "relative_key"}),
+    # With two heads the generator has one, and half the width: a quarter, which is 16, learns nothing here.
+    "electra": ("electra_small", {"positions": "relative_key", "embedding_dim": 64, "num_heads": 2}),
+    "albert": ("albert_base", {"positions": "relative_key", "embedding_dim": 64}),
+    "xlnet": ("xlnet_base", {}),
+}
+# What starts from random weights has BERT's encoder and vocabulary.
+_RANDOM = "random weights"
+_SIZES = {"num_layers": 2, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
+_VOCABULARY, _LENGTH, _BATCH, _RATE = 4096, 64, 8, 1e-3
+_TASKS = ("movie reviews", "20 Newsgroups")
+_HELD_OUT = 20  # one paragraph in so many
+
+
+def measure(
+    quick: bool = False,
+    objective: tuple[str, ...] = (),
+    seed: tuple[int, ...] = (0, 1, 2),
+    teraflop: float = 4.0,
+    output: str = "output/objectives",
+) -> list[Result]:
+    """Pre-training objectives at equal compute, fine-tuned on movie reviews and on 20 Newsgroups.
+
+    Trains every objective with every seed (about five minutes each on a core), prints the table of means and spreads
+    and draws objectives.png in the output folder. Figures are accuracies in percent.
+    """
+    objectives = objective or tuple(_ENCODERS)
+    if quick:
+        teraflop, seed = min(teraflop, 0.002), seed[:1]
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for number in seed:
+        for name in (_RANDOM, *objectives):
+            runs.append(_remembered(folder, name, number, teraflop, quick))
+    rows = _summarised(runs)
+    _show(rows, teraflop, seed)
+    draw(rows, folder / "objectives.png", f"{teraflop:g} TFLOP of pre-training, {len(seed)} seeds")
+    start = rows[_RANDOM]
+    return [
+        Result(
+            f"{name}, {task}: accuracy over random weights, points",
+            100 * (row["accuracy"][task][0] - start["accuracy"][task][0]),
+        )
+        for name, row in rows.items()
+        if name != _RANDOM
+        for task in _TASKS
+    ]
+
+
+def _remembered(folder: Path, name: str, seed: int, teraflop: float, quick: bool) -> dict:
+    """A run's record, from its file or from running it."""
+    sizes = {**_SIZES, **(_ENCODERS[name][1] if name in _ENCODERS else {})}
+    settings = {"name": name, "seed": seed, "teraflop": teraflop, "quick": quick, "sizes": sizes}
+    path = folder / f"{name.replace(' ', '-')}-{seed}.json"
+    if path.is_file() and (record := json.loads(path.read_text(encoding="utf-8")))["settings"] == settings:
+        return record
+    record = {"settings": settings, **_run(name, seed, 1e12 * teraflop, quick)}
+    with atomic_file(path) as partial:
+        Path(partial).write_text(json.dumps(record, indent=2), encoding="utf-8")
+    losses = f", {record['loss']:.2f} nats" if "loss" in record else ""
+    accuracies = ", ".join(f"{task} {value:.1%}" for task, value in record["accuracy"].items())
+    click.echo(f"{name}, seed {seed}{losses}: {accuracies}", err=True)
+    return record
+
+
+def _run(name: str, seed: int, operations: float, quick: bool) -> dict:
+    import keras
+
+    from pipelines.pretraining.recipes import make_backbone, recipe
+
+    chosen = recipe("bert" if name == _RANDOM else name)
+    preset, changes = _ENCODERS["bert" if name == _RANDOM else name]
+    tokenizer, train, held_out = _rows(chosen, quick)
+    keras.utils.set_random_seed(seed)
+    backbone = make_backbone(preset, tokenizer, _LENGTH, {**_SIZES, **_dropout(preset, 0.0), **changes})
+    record = (
+        {} if name == _RANDOM else _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, operations)
+    )
+    record["accuracy"] = {task: _fine_tuned(backbone, preset, tokenizer, chosen, task, seed, quick) for task in _TASKS}
+    return record
+
+
+def _dropout(preset: str, rate: float) -> dict:
+    """The fields of a family's rates. So little text is hardly seen twice: dropout is for fine-tuning only."""
+    config = tfmodels.describe_model(preset)[1].config
+    return {name: rate for name in ("dropout", "attention_dropout") if hasattr(config, name)}
+
+
+def _rows(chosen, quick: bool):
+    """The recipe's tokeniser and rows of the essays: to learn from, and held out."""
+    return _made_rows(chosen.vocabulary, chosen.rows, 40 if quick else 1)
+
+
+@functools.cache
+def _made_rows(vocabulary, rows, thinned: int):
+    import numpy as np
+    import tensorflow as tf
+
+    from tfmodels import datasets
+    from tfmodels.objectives import Frame
+    from tfmodels.text import split_sentences
+
+    paragraphs = dict.fromkeys(text for essay in datasets.english_prose() for text in essay.split("\n\n"))
+    paragraphs = list(paragraphs)[::thinned]
+    parts = [[], []]
+    for number, paragraph in enumerate(paragraphs):
+        parts[number % _HELD_OUT == 0].append(paragraph)
+    source = parts[0]
+    if vocabulary.counter:
+        source = vocabulary.counter(True)
+        source.add(parts[0])
+    tokenizer = vocabulary.train(source, _VOCABULARY // (8 if thinned > 1 else 1), True)
+    form = rows(Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id))
+    made = []
+    for part in parts:
+        sentences = [found for paragraph in part if (found := split_sentences(paragraph))]
+        ids = iter(tokenizer(tf.constant([text for document in sentences for text in document])).to_list())
+        documents = [[next(ids) for _ in document] for document in sentences]
+        made.append(list(form.examples(documents, np.random.default_rng(0))))
+    return tokenizer, *made
+
+
+def _batches(rows, numbers, chosen, tokenizer, seed):
+    """Corrupted batches of the rows of these numbers; a row that comes again is corrupted otherwise."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pipelines.pretraining.recipes import max_predictions
+    from tfmodels.objectives import CorruptedBatches
+    from tfmodels.training import Batches
+
+    rows = [rows[number] for number in numbers]
+    starts = tokenizer.word_starts()
+    targets = {
+        "row": np.arange(len(rows)),
+        "special_mask": tf.ragged.constant([row.special_mask for row in rows], tf.int32),
+        "word_starts": tf.ragged.constant([starts[row.token_ids].tolist() for row in rows], tf.int32),
+    }
+    if chosen.pair:
+        targets[chosen.pair] = np.array([row.label for row in rows], "int32")
+    batches = Batches(
+        tf.ragged.constant([row.token_ids for row in rows], tf.int32),
+        targets,
+        _BATCH,
+        segment_ids=tf.ragged.constant([row.segment_ids for row in rows], tf.int32),
+        seed=seed,
+    )
+    corruption = chosen.corruption(tokenizer, chosen.masked, max_predictions(_LENGTH, chosen.masked))
+    return CorruptedBatches(batches, corruption, special_ids=tokenizer.special_token_ids(), seed=seed)
+
+
+def _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, operations) -> dict:
+    """Trains the backbone for so many operations; returns what it reached beside n-gram models."""
+    import numpy as np
+
+    from benchmarks.operations import training_operations
+    from pipelines.pretraining.trainer import judge, make_generator
+    from tfmodels.training import FitConfig, fit
+
+    ((_, model),) = chosen.models(backbone, lambda: make_generator(preset, backbone, backbone.dtype_policy))
+    random = np.random.default_rng(seed)
+    sample = _batches(train, random.permutation(len(train))[: 16 * _BATCH], chosen, tokenizer, seed)
+    counted = [training_operations(model, *batch) for batch in sample.in_order()]
+    steps = max(2, round(operations / statistics.mean(counted)))
+    # As many passes as it takes, each in a new order.
+    passes = -(-steps * _BATCH // len(train))
+    numbers = np.concatenate([random.permutation(len(train)) for _ in range(passes)])[: steps * _BATCH]
+    batches = _batches(train, numbers, chosen, tokenizer, seed)
+    validation = _batches(held_out, range(len(held_out)), chosen, tokenizer, 0)
+    config = FitConfig(epochs=1, batch_size=_BATCH, learning_rate=_RATE, monitor="val_loss", seed=seed)
+    with tempfile.TemporaryDirectory() as directory:
+        history = fit(model, batches, validation, config, directory, verbose=0)
+    every = _batches(train, range(len(train)), chosen, tokenizer, seed)
+    judgement = judge(chosen, model, history, every.batches, validation, tokenizer)
+    return {
+        "steps": steps,
+        "tokens": int(batches.batches.lengths.sum()),
+        "parameters": model.count_params(),
+        **judgement,
+    }
+
+
+def _fine_tuned(backbone, preset, tokenizer, chosen, task: str, seed: int, quick: bool) -> float:
+    """The accuracy of a classifier that starts from the backbone, which stays as it is."""
+    import keras
+    import numpy as np
+
+    from tfmodels.layers import MeanPooling
+    from tfmodels.models import TextClassifier
+    from tfmodels.text import TextPreprocessor
+    from tfmodels.training import Batches, FitConfig, fit
+
+    keras.utils.set_random_seed(seed)
+    copy = type(backbone)(backbone.config.replace(**_dropout(preset, 0.1)))
+    copy.set_weights(backbone.get_weights())
+    (texts, labels), (held_texts, held_labels) = _examples(task, quick)
+    preprocessor = TextPreprocessor(tokenizer, _LENGTH, format=chosen.vocabulary.format)
+    model = TextClassifier(copy, 1 + int(max(labels)), pooling=MeanPooling())
+    config = FitConfig(epochs=1 if quick else 3, batch_size=32, learning_rate=1e-3, monitor="val_loss", seed=seed)
+    batches = Batches(preprocessor.tokenize(texts), {"logits": np.array(labels)}, config.batch_size, seed=seed)
+    loss = {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    with tempfile.TemporaryDirectory() as directory:
+        fit(model, batches, None, config, directory, loss=loss, verbose=0)
+    asked = Batches(preprocessor.tokenize(held_texts), {}, 128)
+    return float((asked.outputs_of(model)["logits"].argmax(-1) == np.array(held_labels)).mean())
+
+
+@functools.cache
+def _examples(task: str, quick: bool):
+    """Texts and classes: to learn from, and all others."""
+    from tfmodels import datasets
+
+    if task == "movie reviews":
+        labelled = [(row.split, row.text, int(row.score > 0)) for row in datasets.movie_reviews()]
+    else:
+        posts = datasets.newsgroups()
+        groups = sorted({post.group for post in posts})
+        labelled = [(post.split, post.text, groups.index(post.group)) for post in posts]
+    parts = [[row[1:] for row in labelled if (row[0] == "train") == wanted] for wanted in (True, False)]
+    return [tuple(zip(*(part[:: len(part) // 200] if quick else part))) for part in parts]
+
+
+def _summarised(runs: list[dict]) -> dict[str, dict]:
+    """The means and standard deviations over the seeds, by name."""
+
+    def spread(values):
+        return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+    rows = {}
+    for name in dict.fromkeys(run["settings"]["name"] for run in runs):
+        own = [run for run in runs if run["settings"]["name"] == name]
+        rows[name] = {"accuracy": {task: spread([run["accuracy"][task] for run in own]) for task in _TASKS}}
+        if "loss" in own[0]:
+            rows[name] |= {figure: spread([run[figure] for run in own]) for figure in ("loss", "tokens", "parameters")}
+            rows[name]["baselines"] = {
+                baseline: statistics.mean(run["baselines"][baseline] for run in own) for baseline in own[0]["baselines"]
+            }
+    return rows
+
+
+def _show(rows: dict, teraflop: float, seeds) -> None:
+    title = f"{teraflop:g} TFLOP of pre-training, {len(seeds)} seeds: mean ± standard deviation"
+    table = Table(title=title, box=None, pad_edge=False)
+    table.add_column("objective", no_wrap=True)
+    for column in ("tokens", "nats", "unigram", "bigram", *(f"{task}, %" for task in _TASKS)):
+        wide = column == "nats" or column.endswith("%")  # a mean and a spread, which do not wrap
+        table.add_column(column, justify="right", min_width=11 if wide else 6)
+    for name, row in rows.items():
+        accuracies = [_spread(*row["accuracy"][task], 100, 1) for task in _TASKS]
+        learnt = [""] * 4
+        if "loss" in row:
+            baselines = [f"{row['baselines'][baseline]:.2f}" for baseline in ("unigram", "bigram")]
+            learnt = [f"{row['tokens'][0] / 1e6:.1f}M", _spread(*row["loss"], 1, 2), *baselines]
+        table.add_row(name, *learnt, *accuracies)
+    Console().print(table)
+
+
+def _spread(mean: float, deviation: float, scale: int, digits: int) -> str:
+    return f"{scale * mean:.{digits}f} ± {scale * deviation:.{digits}f}"
+
+
+def draw(rows: dict, path: Path, title: str) -> None:
+    """Draws the accuracies with their spread, a panel a task, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    names = list(rows)[::-1]
+    for axes, task in zip(figure.subplots(1, len(_TASKS), sharey=True), _TASKS):
+        means, spreads = zip(*(rows[name]["accuracy"][task] for name in names))
+        axes.errorbar([100 * m for m in means], names, xerr=[100 * s for s in spreads], fmt="o", capsize=4)
+        axes.axvline(100 * rows[_RANDOM]["accuracy"][task][0], color="0.6", linestyle=":")
+        axes.set(title=task, xlabel="accuracy, %")
+        axes.grid(axis="x", alpha=0.3)
+    figure.suptitle(title)
+    with atomic_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
+
+
+main = command(
+    measure,
+    click.option(
+        "--objective", multiple=True, type=click.Choice(list(_ENCODERS)), help="May be given again.  [default: all]"
+    ),
+    click.option("--seed", multiple=True, type=int, default=[0, 1, 2], help="May be given again.  [default: 0 1 2]"),
+    click.option("--teraflop", default=4.0, show_default=True, help="Compute for each encoder, in 10^12 operations."),
+    click.option("--output", default="output/objectives", show_default=True, help="Where records and the plot go."),
+)
+
+if __name__ == "__main__":
+    main()
