@@ -43,6 +43,7 @@ _RANDOM = "random weights"
 _SIZES = {"num_layers": 2, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
 _VOCABULARY, _LENGTH, _BATCH, _RATE = 4096, 64, 8, 1e-3
 _TASKS = ("movie reviews", "20 Newsgroups")
+_BASELINES = ("unigram", "visible bigram", "bigram")
 _HELD_OUT = 20  # one paragraph in so many
 
 
@@ -277,17 +278,17 @@ def _show(rows: dict, teraflop: float, seeds) -> None:
     title = f"{teraflop:g} TFLOP of pre-training, {len(seeds)} seeds: mean ± standard deviation"
     table = Table(title=title, box=None, pad_edge=False)
     table.add_column("objective", no_wrap=True)
-    for column in ("tokens", "nats", "unigram", "bigram", *(f"{task}, %" for task in _TASKS)):
+    for column in ("tokens", "nats", *_BASELINES, *(f"{task}, %" for task in _TASKS)):
         wide = column == "nats" or column.endswith("%")  # a mean and a spread, which do not wrap
         table.add_column(column, justify="right", min_width=11 if wide else 6)
     for name, row in rows.items():
         accuracies = [_spread(*row["accuracy"][task], 100, 1) for task in _TASKS]
-        learnt = [""] * 4
+        learnt = [""] * 5
         if "loss" in row:
-            baselines = [f"{row['baselines'][baseline]:.2f}" for baseline in ("unigram", "bigram")]
+            baselines = [f"{row['baselines'][baseline]:.2f}" for baseline in _BASELINES]
             learnt = [f"{row['tokens'][0] / 1e6:.1f}M", _spread(*row["loss"], 1, 2), *baselines]
         table.add_row(name, *learnt, *accuracies)
-    Console().print(table)
+    Console(width=100).print(table)
 
 
 def _spread(mean: float, deviation: float, scale: int, digits: int) -> str:

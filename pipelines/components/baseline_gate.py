@@ -20,7 +20,7 @@ from tfx.utils import io_utils
 
 from pipelines.components.files import local_copy
 
-BASELINES = ("unigram", "bigram")
+BASELINES = ("unigram", "visible bigram", "bigram")
 
 
 class BaselineGateSpec(ComponentSpec):

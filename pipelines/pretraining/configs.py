@@ -90,7 +90,7 @@ class PretrainingConfig:
         objective: What to learn: a name of `recipes.RECIPES`.
         name: The pipeline's name.
         vocabulary, encoder, rows, fit: See their classes.
-        baseline: What the encoder must beat on held-out text to be pushed: "unigram" or "bigram".
+        baseline: What the encoder must beat on held-out text to be pushed: "unigram", "visible bigram" or "bigram".
         beam_args: Apache Beam's arguments.
         enable_cache: Whether finished components are taken from the cache.
     """

@@ -191,6 +191,9 @@ def _show(console: Console, output: Path, name: str, results: dict) -> None:
         table.add_row(label, f"{loss:.3f}", f"{math.exp(min(loss, 50)):,.0f}")
     console.print()
     console.print(table)
+    if "detection" in judgement:
+        found = {"the discriminator": judgement["figures"]["discriminator_loss"], **judgement["detection"]}
+        console.print("telling replaced tokens, nats: " + ", ".join(f"{who} {loss:.3f}" for who, loss in found.items()))
     seconds = results["seconds"]
     if seconds["fit"]:
         stages = (*results["earlier_stages"].values(), results["history"])

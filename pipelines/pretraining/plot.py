@@ -25,7 +25,7 @@ def draw_curves(results: dict, path: os.PathLike | str) -> None:
     for prefix, label in (("", "training"), ("val_", "held out")):
         values = [value for history in stages for value in history[f"{prefix}{figure_name}"]]
         axes.plot(range(1, len(values) + 1), values, marker="o", label=label)
-    for style, (name, loss) in zip(("--", ":"), results["judgement"]["baselines"].items()):
+    for style, (name, loss) in zip(("--", ":", "-."), results["judgement"]["baselines"].items()):
         axes.axhline(loss, color="0.5", linestyle=style, label=f"{name} model, held out")
     axes.set(xlabel="epoch", ylabel="nats a prediction", title=f"{results['objective']}, {results['preset']}")
     axes.xaxis.get_major_locator().set_params(integer=True)

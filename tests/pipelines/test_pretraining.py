@@ -12,6 +12,7 @@ from scipy import stats
 
 import tfmodels
 from pipelines.commands import OBJECTIVES
+from pipelines.components.baseline_gate import BASELINES
 from pipelines.pretraining import components, trainer
 from pipelines.pretraining.configs import RowsConfig
 from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
@@ -232,7 +233,10 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
         # Texts of sentences drawn at random tell nothing of the sentences' order and distance.
         labels = validation[1].batches.targets["capitals"].flat_values.numpy()
         assert judgement["figures"]["capitals_accuracy"] > 0.05 + (labels == 0).sum() / (labels >= 0).sum(), judgement
-    assert judgement["baselines"]["bigram"] <= judgement["baselines"]["unigram"]
+    losses = judgement["baselines"]
+    assert max(losses["bigram"], losses["visible bigram"]) <= losses["unigram"]
+    assert set(losses) == set(BASELINES)
+    assert ("detection" in judgement) == ("electra" in name)
 
     trainer.save_encoder(encoder, preprocessor, tmp_path / "encoder")
     twin = tfmodels.from_hf(tmp_path / "encoder", task=tfmodels.models.Backbone)
