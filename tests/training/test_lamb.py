@@ -52,9 +52,16 @@ def problem(seed=0, steps=STEPS):
 
 
 def run(optimizer, weights, gradients, dtype="float32"):
+    """The weights after the steps."""
     variables = [keras.Variable(value, dtype=dtype, name=name) for name, value in weights.items()]
+    optimizer.build(variables)
+
+    def apply(values):
+        optimizer.apply(values, variables)
+
+    step = tf.function(apply) if len(gradients) > 10 else apply
     for gradient in gradients:
-        optimizer.apply([tf.constant(gradient[v.name], dtype) for v in variables], variables)
+        step([tf.constant(gradient[v.name], dtype) for v in variables])
     return {v.name: v.numpy() for v in variables}
 
 
@@ -112,7 +119,7 @@ def test_a_token_that_occurs_twice_has_one_gradient():
     ids = tf.constant([3, 1, 3, 3, 0])
     cotangent = tf.constant(np.random.default_rng(1).normal(size=(5, 4)), tf.float32)
     start = np.random.default_rng(2).normal(size=(6, 4))
-    for clipping in ({"global_clipnorm": 0.5}, {"clipnorm": 0.5}, {}):
+    for clipping in ({}, {"clipnorm": 0.5}, {"global_clipnorm": 0.5}):
         results = []
         for dense in (False, True):
             table = keras.Variable(start, dtype="float32", name="tokens")
