@@ -312,7 +312,14 @@ ROWS = (
         ["tests/distillation/test_losses.py"],
     ),
     Row("D6", "BERT layer-subset students", "arXiv:1910.01108"),
-    Row("D7", "LAMB", "arXiv:1904.00962"),
+    _partly(
+        ("D7", "LAMB", "arXiv:1904.00962"),
+        "",
+        ["tfmodels/training/lamb.py", "tfmodels/training/micro_batches.py"],
+        ["parity", "oracle"],
+        ["tests/parity/test_lamb.py", "tests/training/test_lamb.py", "tests/training/test_micro_batches.py"],
+        status="done",
+    ),
     _partly(
         ("D8", "Mixed precision", "arXiv:1710.03740"),
         "bfloat16 and float16 policies; float32 softmax, heads, losses and exports",

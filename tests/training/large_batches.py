@@ -114,7 +114,7 @@ def replicated():
     return {"classifier": (4, lamb), "pretrainer": (4, sgd), "electra": (1, sgd), "distiller": (1, lamb)}
 
 
-class _SGD(keras.optimizers.SGD):
+class DenseSGD(keras.optimizers.SGD):
     """Keras takes the norm of a sparse gradient row by row, a dense one's as it is."""
 
     def apply(self, grads, trainable_variables=None):
@@ -123,7 +123,7 @@ class _SGD(keras.optimizers.SGD):
 
 def sgd():
     """Steps that show every difference of the gradients; the clipping bites."""
-    return _SGD(5.0, global_clipnorm=0.05)
+    return DenseSGD(5.0, global_clipnorm=0.05)
 
 
 def lamb():
