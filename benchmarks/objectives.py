@@ -56,8 +56,8 @@ def measure(
 ) -> list[Result]:
     """Pre-training objectives at equal compute, fine-tuned on movie reviews and on 20 Newsgroups.
 
-    Trains every objective with every seed (about five minutes each on a core), prints the table of means and spreads
-    and draws objectives.png in the output folder. Figures are accuracies in percent.
+    Trains every objective with every seed, minutes each on a core, prints the table of means and spreads and draws
+    objectives.png in the output folder.
     """
     objectives = objective or tuple(_ENCODERS)
     if quick:
@@ -190,7 +190,8 @@ def _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, oper
     import numpy as np
 
     from benchmarks.operations import training_operations
-    from pipelines.pretraining.trainer import judge, make_generator
+    from pipelines.pretraining.judgement import judge
+    from pipelines.pretraining.recipes import make_generator
     from tfmodels.training import FitConfig, fit
 
     ((_, model),) = chosen.models(backbone, lambda: make_generator(preset, backbone, backbone.dtype_policy))

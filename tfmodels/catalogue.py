@@ -33,8 +33,9 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def _partly(row, note, code, evidence, tests, status="partly"):
-    return Row(*row, tuple(code), tuple(evidence), tuple(tests), status, note)
+def _there(row, note, code, evidence, tests):
+    """A row with code; the note says what of it is there, and is empty where all is."""
+    return Row(*row, tuple(code), tuple(evidence), tuple(tests), "partly" if note else "done", note)
 
 
 ROWS = (
@@ -44,7 +45,7 @@ ROWS = (
     Row("W4", "fastText", "arXiv:1607.04606, arXiv:1607.01759"),
     Row("W5", "TextRank", "Mihalcea and Tarau 2004"),
     Row("W6", "ELMo", "arXiv:1802.05365"),
-    _partly(
+    _there(
         ("W7", "BPE, byte-level BPE, WordPiece", "arXiv:1508.07909, arXiv:1810.04805"),
         "training, encoding and offsets in the graph, equal to tokenizers and sentencepiece; plain BPE is planned",
         [
@@ -64,7 +65,7 @@ ROWS = (
     ),
     Row("W8", "BPEmb", "arXiv:1710.02187"),
     Row("W9", "Moses preparation", "Koehn et al. 2007"),
-    _partly(
+    _there(
         ("W10", "Metrics", "-"),
         "accuracy, precision, recall, macro-F1, ROC and PR curves and their areas, calibration",
         ["tfmodels/metrics/classification.py"],
@@ -72,18 +73,17 @@ ROWS = (
         ["tests/metrics/test_classification.py"],
     ),
     Row("A1", "Transformer", "arXiv:1706.03762"),
-    _partly(
+    _there(
         ("A2", "Relative positions (Shaw)", "arXiv:1803.02155"),
         "",
         ["tfmodels/layers/positions.py", "tfmodels/ops/relative.py"],
         ["parity", "oracle"],
         ["tests/parity/test_bert.py", "tests/layers/test_positions.py"],
-        status="done",
     ),
     Row("A3", "DA-Transformer", "arXiv:2010.06925"),
     Row("A4", "Reformer", "arXiv:2001.04451"),
     Row("A5", "Star-Transformer", "arXiv:1902.09113"),
-    _partly(
+    _there(
         ("A6", "Transformer-XL", "arXiv:1901.02860"),
         "",
         [
@@ -101,7 +101,6 @@ ROWS = (
             "tests/layers/test_xl.py",
             "tests/layers/test_adaptive_softmax.py",
         ],
-        status="done",
     ),
     Row("A7", "BP-Transformer", "arXiv:1911.04070"),
     Row("A8", "Multi-Scale self-attention", "arXiv:1912.00544"),
@@ -113,7 +112,7 @@ ROWS = (
     Row("A14", "ETC", "arXiv:2004.08483"),
     Row("A15", "Linformer", "arXiv:2006.04768"),
     Row("A16", "BigBird", "arXiv:2007.14062"),
-    _partly(
+    _there(
         ("A17", "Position schemes", "arXiv:1706.03762, arXiv:1810.04805, arXiv:1907.11692, arXiv:1909.00204"),
         "sinusoid, learned, counted (RoBERTa), Shaw, functional relative (NEZHA), Transformer-XL",
         ["tfmodels/layers/positions.py", "tfmodels/layers/xl.py"],
@@ -122,7 +121,7 @@ ROWS = (
     ),
     Row("A18", "Style Transformer", "arXiv:1905.05621"),
     Row("P1", "GPT, GPT-2", "Radford et al. 2018, 2019"),
-    _partly(
+    _there(
         ("P2", "BERT", "arXiv:1810.04805"),
         "",
         [
@@ -139,9 +138,8 @@ ROWS = (
             "tests/objectives/test_pretrainer.py",
             "tests/pipelines/test_pretraining.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P3", "RoBERTa", "arXiv:1907.11692"),
         "",
         ["tfmodels/models/roberta.py", "tfmodels/objectives/documents.py", "pipelines/pretraining/recipes.py"],
@@ -151,17 +149,15 @@ ROWS = (
             "tests/objectives/test_documents.py",
             "tests/pipelines/test_pretraining.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P4", "ALBERT", "arXiv:1909.11942"),
         "",
         ["tfmodels/models/albert.py", "tfmodels/objectives/objectives.py", "pipelines/pretraining/recipes.py"],
         ["parity", "learning"],
         ["tests/parity/test_albert.py", "tests/models/test_bert_families.py", "tests/pipelines/test_pretraining.py"],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P5", "ELECTRA", "arXiv:2003.10555"),
         "",
         ["tfmodels/models/electra.py", "tfmodels/objectives/electra.py", "pipelines/pretraining/recipes.py"],
@@ -171,9 +167,8 @@ ROWS = (
             "tests/objectives/test_electra.py",
             "tests/pipelines/test_pretraining.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P6", "XLNet", "arXiv:1906.08237"),
         "",
         ["tfmodels/models/xlnet.py", "tfmodels/layers/xl.py", "tfmodels/objectives/pretrainer.py"],
@@ -185,9 +180,8 @@ ROWS = (
             "tests/objectives/test_memory.py",
             "tests/pipelines/test_pretraining.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P7", "SpanBERT", "arXiv:1907.10529"),
         "",
         ["tfmodels/objectives/choosing.py", "tfmodels/objectives/objectives.py", "pipelines/pretraining/recipes.py"],
@@ -197,9 +191,8 @@ ROWS = (
             "tests/objectives/test_losses.py",
             "tests/pipelines/test_pretraining.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P8", "ERNIE 1.0 / 2.0 (Baidu)", "arXiv:1904.09223, arXiv:1907.12412"),
         "the encoders, their masks and four tasks in stages; tasks that want more than text are left out",
         [
@@ -213,7 +206,7 @@ ROWS = (
         ["tests/parity/test_ernie.py", "tests/objectives/test_choosing.py", "tests/pipelines/test_pretraining.py"],
     ),
     Row("P9", "ERNIE (Tsinghua)", "arXiv:1905.07129"),
-    _partly(
+    _there(
         ("P10", "UniLM", "arXiv:1905.03197"),
         "the four language models in pre-training; sequence-to-sequence fine-tuning and decoding are planned",
         [
@@ -234,7 +227,7 @@ ROWS = (
     Row("P11", "MASS", "arXiv:1905.02450"),
     Row("P12", "BART", "arXiv:1910.13461"),
     Row("P13", "T5", "arXiv:1910.10683"),
-    _partly(
+    _there(
         ("P14", "NEZHA", "arXiv:1909.00204"),
         "",
         [
@@ -246,10 +239,9 @@ ROWS = (
         ],
         ["parity", "oracle", "learning"],
         ["tests/parity/test_nezha.py", "tests/layers/test_positions.py", "tests/pipelines/test_pretraining.py"],
-        status="done",
     ),
     Row("P15", "PanGu-alpha", "arXiv:2104.12369"),
-    _partly(
+    _there(
         ("P16", "MT-DNN", "arXiv:1901.11504"),
         "",
         ["tfmodels/objectives/multitask.py", "tfmodels/objectives/answers.py", "benchmarks/multitask.py"],
@@ -259,9 +251,8 @@ ROWS = (
             "tests/objectives/test_answers.py",
             "tests/benchmarks/test_multitask.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P17", "InfoWord", "arXiv:1910.08350"),
         "",
         [
@@ -275,36 +266,33 @@ ROWS = (
             "tests/objectives/test_pretrainer.py",
             "tests/pipelines/test_pretraining.py",
         ],
-        status="done",
     ),
-    _partly(
+    _there(
         ("P18", "TNF", "arXiv:2008.01466"),
         "",
         ["tfmodels/objectives/notes.py", "tfmodels/objectives/pretrainer.py"],
         ["oracle", "learning"],
         ["tests/objectives/test_notes.py", "tests/objectives/test_notes_training.py"],
-        status="done",
     ),
     Row("P19", "ULMFiT", "arXiv:1801.06146"),
     Row("P20", "SiATL", "arXiv:1902.10547"),
-    _partly(
+    _there(
         ("D1", "Knowledge distillation", "arXiv:1503.02531"),
         "",
         ["tfmodels/distillation/losses.py", "tfmodels/distillation/distiller.py"],
         ["oracle", "learning"],
         ["tests/distillation/test_losses.py", "tests/distillation/test_distiller.py"],
-        status="done",
     ),
     Row("D2", "Asynchronous and synchronous teachers", "arXiv:1804.03235"),
     Row("D3", "Privileged-feature distillation", "arXiv:1907.05171"),
-    _partly(
+    _there(
         ("D4", "BERT -> BiLSTM", "arXiv:1903.12136"),
         "logit regression and random spans; the BiLSTM is planned",
         ["tfmodels/distillation/losses.py", "tfmodels/distillation/augmentation.py"],
         ["oracle"],
         ["tests/distillation/test_losses.py", "tests/distillation/test_augmentation.py"],
     ),
-    _partly(
+    _there(
         ("D5", "TinyBERT", "arXiv:1909.10351"),
         "embedding, hidden, attention and prediction losses with a layer map",
         ["tfmodels/distillation/losses.py"],
@@ -312,22 +300,21 @@ ROWS = (
         ["tests/distillation/test_losses.py"],
     ),
     Row("D6", "BERT layer-subset students", "arXiv:1910.01108"),
-    _partly(
+    _there(
         ("D7", "LAMB", "arXiv:1904.00962"),
         "",
         ["tfmodels/training/lamb.py", "tfmodels/training/micro_batches.py"],
         ["parity", "oracle"],
         ["tests/parity/test_lamb.py", "tests/training/test_lamb.py", "tests/training/test_micro_batches.py"],
-        status="done",
     ),
-    _partly(
+    _there(
         ("D8", "Mixed precision", "arXiv:1710.03740"),
         "bfloat16 and float16 policies; float32 softmax, heads, losses and exports",
         ["tfmodels/training/precision.py"],
         ["invariants"],
         ["tests/models/test_bert.py"],
     ),
-    _partly(
+    _there(
         ("D9", "Clipping", "arXiv:1211.5063"),
         "by global norm, through Keras",
         ["tfmodels/training/optimizers.py"],

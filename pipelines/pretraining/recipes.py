@@ -139,6 +139,23 @@ def make_backbone(preset: str, tokenizer: Tokenizer, sequence_length: int, overr
     return tfmodels.create_model(preset, dtype=dtype, **{**sizes, **overrides})
 
 
+def make_generator(preset, discriminator, policy):
+    """ELECTRA's generator, in the size of the paper's, on the discriminator's embeddings."""
+    name = f"{preset}_generator"
+    if name not in tfmodels.list_models():
+        raise UserError(f"the objective needs a model with a generator, such as electra_small, not {preset}.")
+    backbone, chosen = tfmodels.describe_model(name)
+    ours, published = discriminator.config, tfmodels.describe_model(preset)[1].config
+    # Sizes that the user has changed change the generator's in proportion.
+    sizes = {
+        field: max(1, round(getattr(chosen.config, field) * getattr(ours, field) / getattr(published, field)))
+        for field in ("num_heads", "intermediate_dim")
+    }
+    sizes["hidden_dim"] = sizes["num_heads"] * (ours.hidden_dim // ours.num_heads)
+    config = ours.replace(**sizes, embedding_dim=ours.embedding_dim or ours.hidden_dim)
+    return backbone(config, dtype=policy, name=name, shared=discriminator.shared_embeddings())
+
+
 def _wordpiece(texts, size, lowercase):
     return WordPieceTokenizer(train_wordpiece(texts, size, lowercase=lowercase), lowercase=lowercase)
 
@@ -284,6 +301,10 @@ def _one_in_six(masked, most):
     return objectives.PartialPrediction(inverse_rate=round(1 / masked), max_predictions=most)
 
 
+def _next_sentences(frame):
+    return documents.SegmentPair(frame, documents.NextSentences())
+
+
 # Half of UniLM's bidirectional rows, a third of all, have a second segment that does not follow the first.
 _APART = 1 / 6
 
@@ -293,7 +314,7 @@ RECIPES = {
     "bert": Recipe(
         "bert_tiny",
         WORDPIECE,
-        lambda frame: documents.SegmentPair(frame, documents.NextSentences()),
+        _next_sentences,
         _masked_text(objectives.TokenMasking, _bert_replacement),
         _pretrainer(_MASKED, _NEXT),
         "arXiv:1810.04805",
@@ -372,7 +393,7 @@ RECIPES = {
     "nezha": Recipe(
         "nezha_base",
         WORDPIECE,
-        lambda frame: documents.SegmentPair(frame, documents.NextSentences()),
+        _next_sentences,
         _masked_text(objectives.WholeWordMasking, _bert_replacement),
         _pretrainer(_MASKED, _NEXT),
         "arXiv:1909.00204",
@@ -389,7 +410,7 @@ RECIPES = {
     "ernie": Recipe(
         "ernie_base",
         WORDPIECE,
-        lambda frame: documents.SegmentPair(frame, documents.NextSentences()),
+        _next_sentences,
         _masked_text(_knowledge, _bert_replacement),
         _pretrainer(_MASKED, _NEXT),
         "arXiv:1904.09223",

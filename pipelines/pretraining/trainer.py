@@ -26,25 +26,22 @@ from pipelines.components.epoch_lines import EpochLines
 from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.model_artifact import encoder_uri, keras_uri, save_keras
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
-from pipelines.pretraining.recipes import make_backbone, max_predictions, recipe
+from pipelines.pretraining.judgement import judge
+from pipelines.pretraining.recipes import make_backbone, make_generator, max_predictions, recipe
 from serving import export_savedmodel
 from tfmodels.errors import UserError
 from tfmodels.layers import MeanPooling
 from tfmodels.models import TextEmbedder
 from tfmodels.objectives import (
     CorruptedBatches,
-    ElectraPretrainer,
     ForTask,
     MaskedText,
     MaskReplacement,
     MixedBatches,
-    NgramBaselines,
     NoMasking,
     by_document,
     continual_schedule,
-    predictions_of,
 )
-from tfmodels.objectives.objectives import logits_at
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import Batches, FitConfig, fit, policy_for
 from tfmodels.training.tensorboard import Hyperparameters
@@ -127,23 +124,6 @@ def _fit_stages(models, train, validation, config, directory: Path, name: str, f
     return histories, model
 
 
-def make_generator(preset, discriminator, policy):
-    """ELECTRA's generator, in the size of the paper's, on the discriminator's embeddings."""
-    name = f"{preset}_generator"
-    if name not in tfmodels.list_models():
-        raise UserError(f"the objective needs a model with a generator, such as electra_small, not {preset}.")
-    backbone, chosen = tfmodels.describe_model(name)
-    ours, published = discriminator.config, tfmodels.describe_model(preset)[1].config
-    # Sizes that the user has changed change the generator's in proportion.
-    sizes = {
-        field: max(1, round(getattr(chosen.config, field) * getattr(ours, field) / getattr(published, field)))
-        for field in ("num_heads", "intermediate_dim")
-    }
-    sizes["hidden_dim"] = sizes["num_heads"] * (ours.hidden_dim // ours.num_heads)
-    config = ours.replace(**sizes, embedding_dim=ours.embedding_dim or ours.hidden_dim)
-    return backbone(config, dtype=policy, name=name, shared=discriminator.shared_embeddings())
-
-
 def _tasks(pattern: str, chosen, tokenizer, masked, most: int, rows: RowsConfig, config) -> list[CorruptedBatches]:
     """The corrupted batches of a recipe and of the tasks that join it."""
     corruptions = [chosen.corruption(tokenizer, masked, most)]
@@ -220,39 +200,6 @@ def _training_directory(settings: dict, train: list[Batches]) -> Path:
         for array in (batches.token_ids.flat_values, batches.token_ids.row_splits):
             digest.update(np.ascontiguousarray(array).tobytes())
     return Path(settings["training"]) / f"{settings['objective']}-{digest.hexdigest()[:12]}"
-
-
-def judge(chosen, model, history, train: Batches, validation: CorruptedBatches, tokenizer) -> dict:
-    """The encoder's loss on held-out predictions beside what simple models reach there, in nats a prediction."""
-    ordinary = set(tokenizer.special_token_ids()) - {tokenizer.unk_token_id}
-    baselines = NgramBaselines(
-        train.token_ids.flat_values, train.token_ids.row_splits, tokenizer.vocabulary_size(), ordinary
-    )
-    best = int(np.argmin(history["val_loss"]))
-    figures = {name.removeprefix("val_"): values[best] for name, values in history.items() if name.startswith("val_")}
-    labels, before, hidden = predictions_of(validation.in_order(), validation.batches.in_order())
-    losses = dict(baselines.losses(labels, before))
-    # What the model has to go by where several tokens in a row are hidden.
-    losses["visible bigram"] = baselines.losses(labels, np.where(hidden, -1, before))["bigram"]
-    judgement = {"loss": figures[chosen.figure], "baselines": losses, "figures": figures}
-    if isinstance(model, ElectraPretrainer):
-        judgement["detection"] = baselines.detection_losses(*_verdicts_asked(model, validation))
-    return judgement
-
-
-def _verdicts_asked(model: ElectraPretrainer, validation: CorruptedBatches):
-    """What the discriminator is asked on held-out rows: tokens, which are real, and which are replaced."""
-
-    @tf.function
-    def asked(inputs, targets):
-        logits = logits_at(model.generator, model(inputs, training=False), targets["positions"])
-        replaced = model.replace(logits, inputs, targets)
-        return replaced["token_ids"], inputs["padding_mask"], replaced["is_replaced"]
-
-    longest = int(validation.batches.lengths.max())
-    parts = [[np.asarray(x) for x in asked(*batch)] for batch in validation.in_order()]
-    padded = [[np.pad(x, ((0, 0), (0, longest + 8 - x.shape[1]))) for x in part] for part in parts]
-    return [np.concatenate(arrays) for arrays in zip(*padded)]
 
 
 def _save(fn_args, backbone, preprocessor, run: dict, objective: str, paper: str) -> None:

@@ -16,7 +16,16 @@ from pipelines.components.baseline_gate import BASELINES
 from pipelines.pretraining import components, trainer
 from pipelines.pretraining.configs import RowsConfig
 from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
-from pipelines.pretraining.recipes import BYTE_LEVEL_BPE, RECIPES, WORDPIECE, make_backbone, max_predictions, recipe
+from pipelines.pretraining.judgement import judge
+from pipelines.pretraining.recipes import (
+    BYTE_LEVEL_BPE,
+    RECIPES,
+    WORDPIECE,
+    make_backbone,
+    make_generator,
+    max_predictions,
+    recipe,
+)
 from tests.objectives.rows import MASK, uniform_rows
 from tests.objectives.test_choosing import chosen_by
 from tests.objectives.topics import topic_backbone, topic_batches
@@ -216,10 +225,10 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
     keras.utils.set_random_seed(0)
     overrides = {**overrides_for(chosen.preset), **chosen.overrides}
     encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides)
-    models = chosen.models(encoder, lambda: trainer.make_generator(chosen.preset, encoder, None))
+    models = chosen.models(encoder, lambda: make_generator(chosen.preset, encoder, None))
     mixed = (trainer._mixed(tasks, config) for tasks in (train, validation))
     stages, model = trainer._fit_stages(models, *mixed, config, tmp_path / "fit", name)
-    judgement = trainer.judge(chosen, model, stages[-1][1], train[0].batches, validation[0], preprocessor.tokenizer)
+    judgement = judge(chosen, model, stages[-1][1], train[0].batches, validation[0], preprocessor.tokenizer)
     if name != "electra_adversarial":
         assert judgement["loss"] < judgement["baselines"]["unigram"] - 0.2, judgement
     if "electra" in name:
@@ -265,7 +274,7 @@ def test_attention_stays_within_the_documents_of_a_row(preprocessors, name, tmp_
         assert tf.reduce_max(inputs["document_ids"]) > 0
     encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides_for(chosen.preset))
     mask = {"attention_mask": by_document}
-    models = chosen.models(encoder, lambda: trainer.make_generator(chosen.preset, encoder, None), **mask)
+    models = chosen.models(encoder, lambda: make_generator(chosen.preset, encoder, None), **mask)
     stages, _ = trainer._fit_stages(models, train[0], validation[0], config, tmp_path / "fit", name)
     assert all(np.isfinite(history["val_loss"]).all() for _, history in stages)
     trainer.save_encoder(encoder, preprocessor, tmp_path / "encoder")
@@ -434,7 +443,7 @@ def test_alberts_spans_are_of_one_to_three_words(preprocessors):
 def test_an_objective_without_a_generator_is_told_so():
     backbone = tfmodels.create_model("bert_tiny", vocabulary_size=50, num_layers=1)
     with pytest.raises(UserError, match="a model with a generator, such as electra_small"):
-        trainer.make_generator("bert_tiny", backbone, None)
+        make_generator("bert_tiny", backbone, None)
 
 
 # --- the pipeline

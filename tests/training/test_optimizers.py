@@ -10,7 +10,7 @@ from tests.support.tensors import assert_close
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.errors import UserError
 from tfmodels.models import MaskedLM, TextClassifier
-from tfmodels.training import FitConfig, WarmupLinearDecay, adamw, fit
+from tfmodels.training import FitConfig, Lamb, WarmupLinearDecay, adamw, fit
 
 
 @pytest.mark.parametrize("make", [lambda: TextClassifier(tiny(embedding_dim=5), 2), lambda: MaskedLM(tiny())])
@@ -61,14 +61,24 @@ def test_updates_are_those_of_the_paper(clip, decay):
     assert_close(variable.numpy(), numpy_adamw(start, gradients, 1e-2, decay, clip, 1e-6), 1e-5)
 
 
-def test_a_token_that_occurs_twice_has_one_gradient():
-    ids, clip = tf.constant([3, 1, 3, 3, 0]), 0.5
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: adamw(1e-2, clip_norm=0.5),
+        lambda: Lamb(1e-2),
+        lambda: Lamb(1e-2, clipnorm=0.5),
+        lambda: Lamb(1e-2, global_clipnorm=0.5),
+    ],
+    ids=["AdamW", "LAMB", "LAMB, clipped", "LAMB, clipped globally"],
+)
+def test_a_token_that_occurs_twice_has_one_gradient(make):
+    ids = tf.constant([3, 1, 3, 3, 0])
     cotangent = tf.constant(np.random.default_rng(1).normal(size=(5, 4)), tf.float32)
     start = np.random.default_rng(2).normal(size=(6, 4))
     results = []
     for dense in (False, True):
         table = keras.Variable(start, dtype="float32", name="tokens")
-        optimizer = adamw(1e-2, clip_norm=clip)
+        optimizer = make()
         for _ in range(5):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_sum(tf.gather(table.value, ids) * cotangent)

@@ -1,0 +1,43 @@
+"""What a pre-trained model reached on held-out rows, beside n-gram models of the training rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfmodels.objectives import CorruptedBatches, ElectraPretrainer, NgramBaselines, predictions_of
+from tfmodels.objectives.objectives import logits_at
+from tfmodels.training import Batches
+
+
+def judge(chosen, model, history, train: Batches, validation: CorruptedBatches, tokenizer) -> dict:
+    """The encoder's loss on held-out predictions beside what simple models reach there, in nats a prediction."""
+    ordinary = set(tokenizer.special_token_ids()) - {tokenizer.unk_token_id}
+    baselines = NgramBaselines(
+        train.token_ids.flat_values, train.token_ids.row_splits, tokenizer.vocabulary_size(), ordinary
+    )
+    best = int(np.argmin(history["val_loss"]))
+    figures = {name.removeprefix("val_"): values[best] for name, values in history.items() if name.startswith("val_")}
+    labels, before, hidden = predictions_of(validation.in_order(), validation.batches.in_order())
+    losses = dict(baselines.losses(labels, before))
+    # What the model has to go by where several tokens in a row are hidden.
+    losses["visible bigram"] = baselines.losses(labels, np.where(hidden, -1, before))["bigram"]
+    judgement = {"loss": figures[chosen.figure], "baselines": losses, "figures": figures}
+    if isinstance(model, ElectraPretrainer):
+        judgement["detection"] = baselines.detection_losses(*_verdicts_asked(model, validation))
+    return judgement
+
+
+def _verdicts_asked(model: ElectraPretrainer, validation: CorruptedBatches):
+    """What the discriminator is asked on held-out rows: tokens, which are real, and which are replaced."""
+
+    @tf.function
+    def asked(inputs, targets):
+        logits = logits_at(model.generator, model(inputs, training=False), targets["positions"])
+        replaced = model.replace(logits, inputs, targets)
+        return replaced["token_ids"], inputs["padding_mask"], replaced["is_replaced"]
+
+    longest = int(validation.batches.lengths.max())
+    parts = [[np.asarray(x) for x in asked(*batch)] for batch in validation.in_order()]
+    padded = [[np.pad(x, ((0, 0), (0, longest + 8 - x.shape[1]))) for x in part] for part in parts]
+    return [np.concatenate(arrays) for arrays in zip(*padded)]
