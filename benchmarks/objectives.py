@@ -208,7 +208,7 @@ def _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, oper
     with tempfile.TemporaryDirectory() as directory:
         history = fit(model, batches, validation, config, directory, verbose=0)
     every = _batches(train, range(len(train)), chosen, tokenizer, seed)
-    judgement = judge(chosen, model, history, every.batches, validation, tokenizer)
+    judgement = judge(chosen, model, history, every.batches.token_ids, validation, tokenizer)
     return {
         "steps": steps,
         "tokens": int(batches.batches.lengths.sum()),

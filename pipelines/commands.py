@@ -27,9 +27,12 @@ OBJECTIVES = (
     "nezha",
     "roberta",
     "spanbert",
+    "tnf",
+    "transformer_xl",
     "unilm",
     "whole_word",
     "xlnet",
+    "xlnet_memory",
 )
 
 
@@ -190,6 +193,132 @@ def pretraining_command(files, corpus_format, field, validation, output, name, c
     corpus = CorpusConfig(files, corpus_format, field, validation) if files else None
     job = JobConfig(str(Path(output).resolve()), corpus, settings, _checked_name(name) or "encoder")
     _exit_with(lambda: run_job(job))
+
+
+@run_command.command("distillation")
+@click.option(
+    "--teacher",
+    metavar="DIR",
+    help="A run of text_classification, a student of another distillation (OUTPUT/students/NAME), a Keras/ folder, or "
+    "a classifier in Hugging Face's layout.  [default: the latest blessed model of OUTPUT/metadata.sqlite]",
+)
+@click.option("--data", metavar="FILE", help="Your table. Without it, the run is on 10,568 movie reviews.")
+@click.option("--text-column", default="text", show_default=True, help="The column of the text.")
+@click.option("--label-column", default="label", show_default=True, help="The column of the class, texts or numbers.")
+@click.option("--text-pair-column", help="The column of the second text, where the teacher takes pairs.")
+@click.option("--split-column", help="The column that says train, validation or test.  [default: 80, 10, 10 %]")
+@click.option("--format", "table_format", type=click.Choice(FORMATS), help="By default the file's extension says it.")
+@click.option("--delimiter", help="What separates the cells of a CSV file, if not a comma.")
+@click.option("--skip-incomplete", is_flag=True, help="Leave out rows without a text or label instead of stopping.")
+@click.option(
+    "--unlabelled",
+    metavar="FILE",
+    help="Texts that the teacher alone tells about: one a line (.txt), or a table with the same columns of texts.",
+)
+@click.option("--teacher-labels", metavar="A,B,…", help="What your table calls the teacher's classes, in its order.")
+@click.option(
+    "--model",
+    "student",
+    metavar="STUDENT",
+    help="A preset of `tfmodels list`, or a pretrained encoder's folder with the teacher's tokeniser."
+    "  [default: bert_tiny]",
+)
+@click.option(
+    "--output",
+    default="output/distillation",
+    show_default=True,
+    metavar="DIR",
+    help="The folder for everything that is made. Another student there finds the teacher's answers made.",
+)
+@click.option("--name", help="The student's name in requests.  [default: the model's name]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the data for each stage.  [default: 5]")
+@click.option("--sequence-length", type=click.IntRange(8), help="Tokens that are read.  [default: the teacher's]")
+@click.option(
+    "--teacher-fraction",
+    type=click.FloatRange(0, 2),
+    help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.92]",
+)
+@click.option("--config", metavar="FILE", help="JSON with any fields of DistillationConfig (pipelines/…/configs.py).")
+@click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")
+@click.option("--no-cache", is_flag=True, help="Run every component again.")
+def distillation_command(
+    teacher,
+    data,
+    text_column,
+    label_column,
+    text_pair_column,
+    split_column,
+    table_format,
+    delimiter,
+    skip_incomplete,
+    unlabelled,
+    teacher_labels,
+    output,
+    name,
+    epochs,
+    config,
+    **options,
+):
+    """Distil a small student from a teacher that is there, hold it against the teacher, prove it and push it.
+
+    The teacher answers every row of the table, random spans of the training texts and your unlabelled texts once; its
+    answers are stored, and every further student in the same --output learns from them. Teacher and student share the
+    tokeniser and the order of the classes. The student is pushed to OUTPUT/serving/NAME when it keeps enough of its
+    teacher's accuracy and answers through TensorFlow Serving's own loader. Exits with 0 then, with 1 if nothing was
+    pushed, and with 2 for a mistake of yours.
+
+    \b
+    Examples:
+      tfmodels run distillation --teacher output/text_classification
+      tfmodels run distillation --teacher runs/stars --data stars.csv --unlabelled more.txt --model bert_mini
+      tfmodels compare output/text_classification output/distillation
+    """  # noqa: D301 - \b is what click reads
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from pipelines.distillation.job import JobConfig, run_job
+    from pipelines.distillation.unlabelled import UnlabelledConfig
+
+    table = None
+    if data is not None:
+        columns = (text_column, label_column, text_pair_column, split_column)
+        table = TableConfig(data, *columns, table_format, delimiter, skip_incomplete)
+    settings = _read_config(config) if config else {}
+    if options["student"]:
+        _put(settings, "student", preset=options["student"])
+    if options["sequence_length"]:
+        settings["sequence_length"] = options["sequence_length"]
+    _put(settings, "evaluation", teacher_fraction=options["teacher_fraction"])
+    _put_runner(settings, options)
+    preset = settings.get("student", {}).get("preset", "bert_tiny")
+    job = JobConfig(
+        output=str(Path(output).resolve()),
+        teacher=teacher,
+        table=table,
+        unlabelled=UnlabelledConfig(unlabelled, text_column, text_pair_column) if unlabelled else None,
+        teacher_labels=tuple(label.strip() for label in teacher_labels.split(",")) if teacher_labels else (),
+        settings=settings,
+        epochs=epochs,
+        name=_checked_name(name) or _model_name(preset),
+    )
+    _exit_with(lambda: run_job(job))
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--picture", default="comparison.png", show_default=True, metavar="FILE", help="The picture to draw.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a model instead of the table.")
+def compare_command(runs, picture, as_json):
+    """Compare the models of finished runs: accuracy against parameters, latency and size.
+
+    A RUN is the output folder of text_classification or of distillation (all its students, or one of its
+    students/NAME). The figures are those that the runs measured.
+
+    \b
+    Example:
+      tfmodels compare output/text_classification output/distillation --picture students.png
+    """  # noqa: D301 - \b is what click reads
+    from pipelines.reports.comparison import compare
+
+    compare(runs, Path(picture), as_json=as_json)
 
 
 def _settings(config: str | None, options: dict) -> dict:

@@ -270,9 +270,13 @@ ROWS = (
     _there(
         ("P18", "TNF", "arXiv:2008.01466"),
         "",
-        ["tfmodels/objectives/notes.py", "tfmodels/objectives/pretrainer.py"],
+        ["tfmodels/objectives/notes.py", "tfmodels/objectives/pretrainer.py", "pipelines/pretraining/recipes.py"],
         ["oracle", "learning"],
-        ["tests/objectives/test_notes.py", "tests/objectives/test_notes_training.py"],
+        [
+            "tests/objectives/test_notes.py",
+            "tests/objectives/test_notes_training.py",
+            "tests/pipelines/test_pretraining.py",
+        ],
     ),
     Row("P19", "ULMFiT", "arXiv:1801.06146"),
     Row("P20", "SiATL", "arXiv:1902.10547"),

@@ -50,6 +50,7 @@ class RowsConfig:
             memory together; a small corpus gets fewer.
         chinese_words: Whether ideographs that form a word stay together in whole-word masks and spans.
         within_documents: Whether attention stays within each of the documents that share a row.
+        rare_words: A word that stands in the training documents at least and at most so often has a note, in `tnf`.
         names: A UTF-8 file of names, one a line, that ERNIE masks whole; the default finds some in the documents.
     """
 
@@ -59,6 +60,7 @@ class RowsConfig:
     shards: int = 4
     chinese_words: bool = False
     within_documents: bool = False
+    rare_words: tuple[int, int] = (100, 500)
     names: str | None = None
 
 

@@ -5,20 +5,31 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfmodels.objectives import CorruptedBatches, ElectraPretrainer, NgramBaselines, predictions_of
+from tfmodels.objectives import ElectraPretrainer, NgramBaselines, next_tokens_of, predictions_of
 from tfmodels.objectives.objectives import logits_at
-from tfmodels.training import Batches
 
 
-def judge(chosen, model, history, train: Batches, validation: CorruptedBatches, tokenizer) -> dict:
-    """The encoder's loss on held-out predictions beside what simple models reach there, in nats a prediction."""
-    ordinary = set(tokenizer.special_token_ids()) - {tokenizer.unk_token_id}
-    baselines = NgramBaselines(
-        train.token_ids.flat_values, train.token_ids.row_splits, tokenizer.vocabulary_size(), ordinary
-    )
+def judge(chosen, model, history, token_ids: tf.RaggedTensor, validation, tokenizer) -> dict:
+    """The encoder's loss on held-out predictions beside what simple models reach there, in nats a prediction.
+
+    Args:
+        chosen: The recipe.
+        model: What was trained.
+        history: What `fit` returned.
+        token_ids: Ragged int[rows, None], the training rows.
+        validation: The held-out batches: `CorruptedBatches`, or `TextStreams` where the next token is predicted.
+        tokenizer: The rows'.
+    """
+    special = set(tokenizer.special_token_ids()) - {tokenizer.unk_token_id}
+    if chosen.corruption is None:
+        special -= {tokenizer.sep_token_id}  # where a text ends is to be predicted as well
+    baselines = NgramBaselines(token_ids.flat_values, token_ids.row_splits, tokenizer.vocabulary_size(), special)
     best = int(np.argmin(history["val_loss"]))
     figures = {name.removeprefix("val_"): values[best] for name, values in history.items() if name.startswith("val_")}
-    labels, before, hidden = predictions_of(validation.in_order(), validation.batches.in_order())
+    if chosen.corruption is None:
+        labels, before, hidden = next_tokens_of(validation.in_order())
+    else:
+        labels, before, hidden = predictions_of(validation.in_order(), validation.batches.in_order())
     losses = dict(baselines.losses(labels, before))
     # What the model has to go by where several tokens in a row are hidden.
     losses["visible bigram"] = baselines.losses(labels, np.where(hidden, -1, before))["bigram"]
@@ -28,7 +39,7 @@ def judge(chosen, model, history, train: Batches, validation: CorruptedBatches, 
     return judgement
 
 
-def _verdicts_asked(model: ElectraPretrainer, validation: CorruptedBatches):
+def _verdicts_asked(model: ElectraPretrainer, validation):
     """What the discriminator is asked on held-out rows: tokens, which are real, and which are replaced."""
 
     @tf.function

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import tfmodels
 from tfmodels import objectives
 from tfmodels.errors import UserError
-from tfmodels.models import MaskedLM, PermutationLM, ReplacedTokenDetector
+from tfmodels.models import AdaptiveLM, MaskedLM, PermutationLM, ReplacedTokenDetector
 from tfmodels.models.config import nearest
 from tfmodels.objectives import documents
 from tfmodels.objectives.choosing import tokens
@@ -77,15 +77,18 @@ class Recipe:
         preset: The encoder's name where the user names none.
         vocabulary: From text to tokens.
         rows: `rows(frame)` cuts documents into rows.
-        corruption: `corruption(tokenizer, masked, max_predictions)` says what to predict.
-        models: `models(backbone, generator, attention_mask=...)` yields the name of every stage and the model that it
-            trains, the next one when the last is trained; a single stage has no name. `generator` makes ELECTRA's;
-            `attention_mask`, where it is given, makes the mask of a batch's inputs.
+        corruption: `corruption(tokenizer, masked, max_predictions)` says what to predict; None for the next token.
+        models: `models(backbone, generator, **given)` yields the name of every stage and the model that it trains, the
+            next one when the last is trained; a single stage has no name. `generator` makes ELECTRA's. Given is, where
+            it is asked for, the `attention_mask` that makes the mask of a batch's inputs; the `notes` where there are
+            any; and the `batch_size` where text is read in streams.
         masked: fraction of the tokens to predict.
         pair: The target that a row's label becomes, or None.
         overrides: Fields of the encoder's configuration that the objective needs.
         columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
         later: Tasks that join one after the other.
+        notes: Whether rare words have notes.
+        backwards: Whether half of the streams of training read their text from the end.
         figure: The figure that is the loss of the predicted tokens.
         paper: Where it was published.
     """
@@ -93,7 +96,7 @@ class Recipe:
     preset: str
     vocabulary: Vocabulary
     rows: Callable
-    corruption: Callable
+    corruption: Callable | None
     models: Callable
     paper: str
     masked: float = 0.15
@@ -102,6 +105,13 @@ class Recipe:
     overrides: Mapping = dataclasses.field(default_factory=dict)
     columns: tuple[str, ...] = ()
     later: tuple[Task, ...] = ()
+    notes: bool = False
+    backwards: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether documents are read on from batch to batch, with a memory."""
+        return self.rows is documents.WholeDocuments
 
     @property
     def packs_documents(self) -> bool:
@@ -221,10 +231,10 @@ def _albert_spans(masked, most):
 
 
 def _one_stage(model):
-    """`models` of one model, `model(backbone, generator, attention_mask=...)`."""
+    """`models` of one model, `model(backbone, generator, **given)`."""
 
-    def models(backbone, generator, **mask):
-        yield "", model(backbone, generator, **mask)
+    def models(backbone, generator, **given):
+        yield "", model(backbone, generator, **given)
 
     return models
 
@@ -236,8 +246,8 @@ def _uni_lm(tokenizer, masked, most):
 
 
 def _pretrainer(*parts, attention_mask=None):
-    def make(backbone, generator, attention_mask=attention_mask):
-        return objectives.Pretrainer(backbone, [part() for part in parts], attention_mask)
+    def make(backbone, generator, attention_mask=attention_mask, notes=None):
+        return objectives.Pretrainer(backbone, [part() for part in parts], attention_mask, notes)
 
     return _one_stage(make)
 
@@ -268,9 +278,14 @@ def _electra_in_two_stages(backbone, generator, attention_mask=None):
 
 
 @_one_stage
-def _permutations(backbone, generator, attention_mask=None):
+def _permutations(backbone, generator, attention_mask=None, batch_size=None):
     # Who sees whom is in the corruption's permutation mask.
-    return objectives.PermutationPretrainer(PermutationLM(backbone))
+    return objectives.PermutationPretrainer(PermutationLM(backbone), batch_size)
+
+
+@_one_stage
+def _next_tokens(backbone, generator, batch_size):
+    return objectives.CausalPretrainer(AdaptiveLM(backbone), batch_size)
 
 
 def _knowledge(masked, most):
@@ -299,6 +314,10 @@ def _ernie2(backbone, generator):
 
 def _one_in_six(masked, most):
     return objectives.PartialPrediction(inverse_rate=round(1 / masked), max_predictions=most)
+
+
+def _permuted(tokenizer, masked, most):
+    return objectives.PermutedText(_one_in_six(masked, most))
 
 
 def _next_sentences(frame):
@@ -436,10 +455,41 @@ RECIPES = {
         "xlnet_base",
         XLNET_UNIGRAM,
         documents.FullSentences,
-        lambda tokenizer, masked, most: objectives.PermutedText(_one_in_six(masked, most)),
+        _permuted,
         _permutations,
         "arXiv:1906.08237",
         masked=1 / 6,
         figure="loss",
+    ),
+    "xlnet_memory": Recipe(
+        "xlnet_base",
+        XLNET_UNIGRAM,
+        documents.WholeDocuments,
+        _permuted,
+        _permutations,
+        "arXiv:1906.08237, section 3.1",
+        masked=1 / 6,
+        figure="loss",
+        backwards=True,
+    ),
+    "transformer_xl": Recipe(
+        "transformer_xl_standard",
+        WORDPIECE,
+        documents.WholeDocuments,
+        None,
+        _next_tokens,
+        "arXiv:1901.02860",
+        figure="loss",
+        # Clusters want tokens in the order of their frequency, and many more of them.
+        overrides={"cutoffs": ()},
+    ),
+    "tnf": Recipe(
+        "bert_tiny",
+        WORDPIECE,
+        documents.DocSentences,
+        _masked_text(objectives.TokenMasking, _bert_replacement),
+        _pretrainer(_MASKED),
+        "arXiv:2008.01466",
+        notes=True,
     ),
 }

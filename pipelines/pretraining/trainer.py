@@ -14,6 +14,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -39,6 +40,10 @@ from tfmodels.objectives import (
     MaskReplacement,
     MixedBatches,
     NoMasking,
+    NoteDictionary,
+    RareWords,
+    TextStreams,
+    WithNotes,
     by_document,
     continual_schedule,
 )
@@ -63,29 +68,27 @@ def run_fn(fn_args) -> None:
     keras.utils.set_random_seed(config.seed)
     preset, policy = encoder.preset or chosen.preset, policy_for(config.precision)
 
+    # As the paper has it, a stretch of text remembers the one before it.
+    memory = {"memory_length": preprocessor.sequence_length} if chosen.streams else {}
+
     def backbone(policy):
-        overrides = {**chosen.overrides, **encoder.overrides}
+        overrides = {**memory, **chosen.overrides, **encoder.overrides}
         return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy)
 
     learner = backbone(policy)
-    mask = {"attention_mask": by_document} if rows.within_documents else {}
-    models = chosen.models(learner, lambda: make_generator(preset, learner, policy), **mask)
-    masked = rows.masked or chosen.masked
-    most = max_predictions(preprocessor.sequence_length, masked)
-    # Batches of every task; the first is what the objective is judged by.
-    train, validation = (
-        _tasks(f"{examples}/Split-{split}/*", chosen, tokenizer, masked, most, rows, config)
-        for split in ("train", "validation")
+    train, validation, rare_words = read_rows(
+        *(f"{examples}/Split-{split}/*" for split in ("train", "validation")), chosen, tokenizer, rows, config
     )
-    directory = _training_directory(settings, [task.batches for task in train])
+    models = make_models(chosen, preset, learner, rows, config, rare_words)
+    directory = _training_directory(settings, [task.rows.token_ids for task in train])
     figures = ("loss", f"val_{chosen.figure}", "val_discriminator_accuracy")
     started = time.monotonic()
     histories, model = _fit_stages(
-        models, _mixed(train, config), _mixed(validation, config), config, directory, settings["objective"], figures
+        models, mixed(train, config), mixed(validation, config), config, directory, settings["objective"], figures
     )
     seconds = time.monotonic() - started
     history = histories[-1][1]
-    judgement = judge(chosen, model, history, train[0].batches, validation[0], tokenizer)
+    judgement = judge(chosen, model, history, train[0].rows.token_ids, validation[0].batches, tokenizer)
     if config.precision != "float32":
         twin = backbone("float32")
         twin.set_weights(learner.get_weights())
@@ -94,9 +97,9 @@ def run_fn(fn_args) -> None:
         "objective": settings["objective"],
         "preset": preset,
         "fit_seconds": seconds,
-        "tokens": sum(len(task.batches.token_ids.flat_values) for task in train),
+        "tokens": sum(len(task.rows.token_ids.flat_values) for task in train),
         "rows": {
-            name: sum(len(task.batches.lengths) for task in tasks)
+            name: sum(int(task.rows.token_ids.nrows()) for task in tasks)
             for name, tasks in (("train", train), ("validation", validation))
         },
         "parameters": learner.count_params(),
@@ -124,32 +127,89 @@ def _fit_stages(models, train, validation, config, directory: Path, name: str, f
     return histories, model
 
 
-def _tasks(pattern: str, chosen, tokenizer, masked, most: int, rows: RowsConfig, config) -> list[CorruptedBatches]:
-    """The corrupted batches of a recipe and of the tasks that join it."""
-    corruptions = [chosen.corruption(tokenizer, masked, most)]
-    if chosen.later:
-        as_it_is = MaskedText(NoMasking(most), MaskReplacement(tokenizer.mask_token_id))
-        corruptions = [
-            ForTask(corruption, task) for task, corruption in enumerate(corruptions + [as_it_is] * len(chosen.later))
-        ]
-    return [
-        CorruptedBatches(
-            batches, corruption, special_ids=tokenizer.special_token_ids(), copies=rows.copies, seed=config.seed
-        )
-        for batches, corruption in zip(_batches(pattern, chosen, config, rows.within_documents), corruptions)
+class TaskBatches(NamedTuple):
+    """What a task trains on.
+
+    Attributes:
+        rows: The rows as they were written: `Batches` or `TextStreams`.
+        batches: What `fit` takes.
+    """
+
+    rows: Any
+    batches: Any
+
+
+def read_rows(train: str, validation: str, chosen, tokenizer, rows: RowsConfig, config: FitConfig):
+    """The batches of a recipe, which it is judged by, and of the tasks that join it.
+
+    Args:
+        train: A pattern of files of training rows.
+        validation: The same for held-out ones.
+        chosen: The recipe.
+        tokenizer: The rows'.
+        rows: How to read them.
+        config: Their number in a batch, and the seed.
+
+    Returns:
+        A list of `TaskBatches` for either, and the `RareWords` of the training rows or None.
+    """
+    masked = rows.masked or chosen.masked
+    most = max_predictions(rows.sequence_length, masked)
+    special_ids = tokenizer.special_token_ids()
+    originals = [
+        _batches(train, chosen, rows, config, backwards=chosen.backwards),
+        _batches(validation, chosen, rows, config),
     ]
+    rare_words = None
+    if chosen.notes:
+        least, often = rows.rare_words
+        rare_words = RareWords.counted(originals[0][0].in_order(), special_ids, least, often)
+
+    def corrupted(tasks):
+        if chosen.corruption is None:
+            return [TaskBatches(batches, batches) for batches in tasks]
+        corruptions = [chosen.corruption(tokenizer, masked, most)]
+        if rare_words is not None:
+            corruptions = [WithNotes(corruptions[0], rare_words)]
+        if chosen.later:
+            as_it_is = MaskedText(NoMasking(most), MaskReplacement(tokenizer.mask_token_id))
+            corruptions = [
+                ForTask(corruption, task)
+                for task, corruption in enumerate(corruptions + [as_it_is] * len(chosen.later))
+            ]
+        settings = {"special_ids": special_ids, "copies": rows.copies, "seed": config.seed}
+        return [
+            TaskBatches(batches, CorruptedBatches(batches, corruption, **settings))
+            for batches, corruption in zip(tasks, corruptions)
+        ]
+
+    return *map(corrupted, originals), rare_words
 
 
-def _mixed(tasks: list[CorruptedBatches], config: FitConfig):
+def make_models(chosen, preset: str, learner, rows: RowsConfig, config: FitConfig, rare_words: RareWords | None):
+    """The models of a recipe's stages around an encoder, see `Recipe.models`."""
+    given = {}
+    if rows.within_documents:
+        given["attention_mask"] = by_document
+    if rare_words is not None:
+        given["notes"] = NoteDictionary(len(rare_words), learner.config.hidden_dim, name="notes")
+    if chosen.streams:
+        given["batch_size"] = config.batch_size
+    return chosen.models(learner, lambda: make_generator(preset, learner, learner.dtype_policy), **given)
+
+
+def mixed(tasks: list[TaskBatches], config: FitConfig):
     """The batches of all tasks: those of later ones come in stages (arXiv:1907.12412, section 3.2)."""
     if len(tasks) == 1:
-        return tasks[0]
-    schedule = continual_schedule([config.epochs * len(task) for task in tasks], config.seed)
-    return MixedBatches({str(number): task for number, task in enumerate(tasks)}, schedule, config.epochs, config.seed)
+        return tasks[0].batches
+    batches = {str(number): task.batches for number, task in enumerate(tasks)}
+    schedule = continual_schedule([config.epochs * len(each) for each in batches.values()], config.seed)
+    return MixedBatches(batches, schedule, config.epochs, config.seed)
 
 
-def _batches(pattern: str, chosen, config: FitConfig, within_documents: bool = False) -> list[Batches]:
+def _batches(pattern: str, chosen, rows: RowsConfig, config: FitConfig, backwards=False) -> list:
     """The rows of every task."""
+    within_documents = rows.within_documents
     told = ("special_mask", "word_starts", *chosen.columns, *(("document_ids",) if within_documents else ()))
     features = {name: tf.io.RaggedFeature(tf.int64) for name in ("token_ids", "segment_ids", *told)}
     features["label"] = tf.io.FixedLenFeature([], tf.int64)
@@ -164,17 +224,21 @@ def _batches(pattern: str, chosen, config: FitConfig, within_documents: bool = F
     if not parsed:
         raise UserError("the documents give no rows: give longer ones, or another objective.")
     columns = {name: tf.concat([tf.cast(batch[name], tf.int32) for batch in parsed], axis=0) for name in features}
+    if chosen.streams:
+        targets = {name: columns[name] for name in told}
+        settings = {"both_directions": backwards, "targets": targets, "seed": config.seed}
+        return [TextStreams(columns["token_ids"], config.batch_size, rows.sequence_length, **settings)]
     numbers = np.arange(columns["label"].shape[0])
     if not chosen.later:
         return [_task_batches(columns, numbers, told, chosen.pair, config)]
     task_of_row, batches = columns["task"].numpy(), []
     annotations = [name for name in told if name not in {task.target for task in chosen.later}]
     for number, target in enumerate((chosen.pair, *(task.target for task in chosen.later))):
-        rows = numbers[task_of_row == number]
-        if not len(rows):
+        own = numbers[task_of_row == number]
+        if not len(own):
             raise UserError(f"the documents give no rows for {target or 'the masks'}: give more or longer ones.")
-        part = {name: tf.gather(column, rows) for name, column in columns.items()}
-        batches.append(_task_batches(part, rows, annotations, target, config))
+        part = {name: tf.gather(column, own) for name, column in columns.items()}
+        batches.append(_task_batches(part, own, annotations, target, config))
     return batches
 
 
@@ -188,7 +252,7 @@ def _task_batches(columns: dict, numbers, told, target: str | None, config: FitC
     )
 
 
-def _training_directory(settings: dict, train: list[Batches]) -> Path:
+def _training_directory(settings: dict, train: list[tf.RaggedTensor]) -> Path:
     """Where `fit` keeps its state: a folder named by all that the result depends on."""
     if is_remote(settings["training"]):
         raise UserError(
@@ -196,8 +260,8 @@ def _training_directory(settings: dict, train: list[Batches]) -> Path:
         )
     named = {name: value for name, value in settings.items() if name not in ("training", "export_code")}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
-    for batches in train:
-        for array in (batches.token_ids.flat_values, batches.token_ids.row_splits):
+    for token_ids in train:
+        for array in (token_ids.flat_values, token_ids.row_splits):
             digest.update(np.ascontiguousarray(array).tobytes())
     return Path(settings["training"]) / f"{settings['objective']}-{digest.hexdigest()[:12]}"
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tfmodels.objectives import NgramBaselines, predictions_of
+from tfmodels.objectives import NgramBaselines, TextStreams, next_tokens_of, predictions_of
 
 # Two rows; 0 and 1 are special, and 5 never occurs.
 ROWS = [[0, 2, 3, 2, 3, 1], [0, 3, 2, 1]]
@@ -58,6 +59,12 @@ def test_predictions_are_read_from_the_row_as_it_was():
     labels, before, hidden = predictions_of([(inputs, targets)], [(originals, {})])
     assert hidden.tolist() == [False, True, False, False]
     assert labels.tolist() == [4, 5, 6, 3] and before.tolist() == [3, 4, -1, 8]
+
+
+def test_the_token_before_the_next_one_is_the_last_that_is_seen():
+    streams = TextStreams(tf.ragged.constant([[3, 4, 5], [6, 7]]), batch_size=1, length=2)
+    labels, before, hidden = next_tokens_of(streams.in_order())
+    assert labels.tolist() == [4, 5, 6, 7] and before.tolist() == [3, 4, 5, 6] and not hidden.any()
 
 
 def test_detectors_are_logistic_regressions_on_the_counts():

@@ -17,6 +17,7 @@ from tfmodels.objectives import (
     SentencePair,
     SentenceReordering,
     SwappedSegments,
+    WholeDocuments,
 )
 from tfmodels.objectives.documents import (
     ADJACENT,
@@ -206,6 +207,17 @@ def test_doc_sentences_stay_in_their_document():
         assert is_run(inner) and set(example.document_ids) == {0}
         found += inner
     assert found == [token for document in documents for sentence in document for token in sentence]
+
+
+def test_whole_documents_end_with_a_separator():
+    documents = documents_of(40)
+    examples = list(WholeDocuments(FRAME).examples([*documents, [], [[]]]))
+    assert [example.token_ids for example in examples] == [[*itertools.chain(*document), SEP] for document in documents]
+    for example in examples:
+        assert [token == SEP for token in example.token_ids] == example.special_mask
+        assert set(example.segment_ids) == set(example.document_ids) == {0}
+        assert len(example.segment_ids) == len(example.document_ids) == len(example.token_ids)
+    assert max(len(example.token_ids) for example in examples) > FRAME.sequence_length
 
 
 def test_a_sentence_longer_than_a_row_is_cut_into_pieces():

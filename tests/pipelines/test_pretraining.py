@@ -23,14 +23,13 @@ from pipelines.pretraining.recipes import (
     WORDPIECE,
     make_backbone,
     make_generator,
-    max_predictions,
     recipe,
 )
 from tests.objectives.rows import MASK, uniform_rows
 from tests.objectives.test_choosing import chosen_by
 from tests.objectives.topics import topic_backbone, topic_batches
 from tfmodels.errors import UserError
-from tfmodels.objectives import MaskReplacement, PhraseMasking, WholeWordMasking, by_document
+from tfmodels.objectives import MaskReplacement, PhraseMasking, WholeWordMasking
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import FitConfig
 
@@ -173,7 +172,8 @@ def test_rows_hold_the_documents_tokens_in_the_objectives_format(preprocessors, 
         columns = {key: list(value.int64_list.value) for key, value in row.items()}
         tokens, label, (task,) = columns["token_ids"], columns.pop("label"), columns.pop("task", [0])
         judged = (recipe(name).pair, *(later.target for later in recipe(name).later))[task]
-        assert len({len(column) for column in columns.values()}) == 1 and len(tokens) <= 32
+        assert len({len(column) for column in columns.values()}) == 1
+        assert len(tokens) <= 32 or recipe(name).streams
         assert [bool(flag) for flag in columns["special_mask"]] == [token in special for token in tokens]
         assert (label[0] >= 0) == (judged is not None and judged not in columns)
         assert columns["segment_ids"] == sorted(columns["segment_ids"])
@@ -203,15 +203,15 @@ def overrides_for(preset):
     return {**SMALL, **({"embedding_dim": 32} if "embedding_dim" in fields else {})}
 
 
-def batches_of(name, folder, texts, tmp_path, config, within_documents=False):
-    path = tmp_path / f"{name}-{len(texts)}.tfrecord.gz"
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for row in rows_of(name, folder, texts, within_documents=within_documents):
-            writer.write(row)
-    tokenizer, chosen = TextPreprocessor.load(folder).tokenizer, recipe(name)
-    most = max_predictions(32, chosen.masked)
-    rows = RowsConfig(32, within_documents=within_documents)
-    return trainer._tasks(str(path), chosen, tokenizer, chosen.masked, most, rows, config)
+def batches_of(name, folder, parts, tmp_path, config, rows):
+    """What training reads of the texts to learn from and of those to judge by, and the rare words."""
+    paths = []
+    for part, texts in zip(("train", "validation"), parts):
+        paths.append(str(tmp_path / f"{part}.tfrecord.gz"))
+        with tf.io.TFRecordWriter(paths[-1], "GZIP") as writer:
+            for row in rows_of(name, folder, texts, within_documents=rows.within_documents):
+                writer.write(row)
+    return trainer.read_rows(*paths, recipe(name), TextPreprocessor.load(folder).tokenizer, rows, config)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -220,15 +220,18 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
     # Several tasks give as many rows again.
     epochs = 4 if chosen.later else 12
     config = FitConfig(epochs=epochs, batch_size=16, learning_rate=5e-3, monitor="val_loss")
-    train = batches_of(name, preprocessors[name], documents(240), tmp_path, config)
-    validation = batches_of(name, preprocessors[name], documents(40, seed=1), tmp_path, config)
+    texts, rows = (documents(240), documents(40, seed=1)), RowsConfig(32, rare_words=(5, 60))
+    train, validation, rare_words = batches_of(name, preprocessors[name], texts, tmp_path, config, rows)
+    assert (rare_words is not None) == (name == "tnf")
     keras.utils.set_random_seed(0)
-    overrides = {**overrides_for(chosen.preset), **chosen.overrides}
+    memory = {"memory_length": 32} if chosen.streams else {}
+    overrides = {**memory, **overrides_for(chosen.preset), **chosen.overrides}
     encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides)
-    models = chosen.models(encoder, lambda: make_generator(chosen.preset, encoder, None))
-    mixed = (trainer._mixed(tasks, config) for tasks in (train, validation))
+    models = trainer.make_models(chosen, chosen.preset, encoder, rows, config, rare_words)
+    mixed = (trainer.mixed(tasks, config) for tasks in (train, validation))
     stages, model = trainer._fit_stages(models, *mixed, config, tmp_path / "fit", name)
-    judgement = judge(chosen, model, stages[-1][1], train[0].batches, validation[0], preprocessor.tokenizer)
+    learnt_from = train[0].rows.token_ids
+    judgement = judge(chosen, model, stages[-1][1], learnt_from, validation[0].batches, preprocessor.tokenizer)
     if name != "electra_adversarial":
         assert judgement["loss"] < judgement["baselines"]["unigram"] - 0.2, judgement
     if "electra" in name:
@@ -240,7 +243,7 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
         assert judgement["figures"]["info_word_loss"] < np.log(config.batch_size) - 0.1, judgement
     if name == "ernie2":
         # Texts of sentences drawn at random tell nothing of the sentences' order and distance.
-        labels = validation[1].batches.targets["capitals"].flat_values.numpy()
+        labels = validation[1].rows.targets["capitals"].flat_values.numpy()
         assert judgement["figures"]["capitals_accuracy"] > 0.05 + (labels == 0).sum() / (labels >= 0).sum(), judgement
     losses = judgement["baselines"]
     assert max(losses["bigram"], losses["visible bigram"]) <= losses["unigram"]
@@ -259,13 +262,10 @@ def test_attention_stays_within_the_documents_of_a_row(preprocessors, name, tmp_
     chosen, preprocessor = recipe(name), TextPreprocessor.load(preprocessors[name])
     config = FitConfig(epochs=1, batch_size=16, monitor="val_loss")
     # Texts so short that every row holds several.
-    train, validation = (
-        batches_of(
-            name, preprocessors[name], [text.split(".")[0] for text in documents(count, seed)], tmp_path, config, True
-        )
-        for count, seed in ((90, 0), (30, 1))
-    )
-    inputs, targets = next(iter(validation[0].in_order()))
+    texts = [[text.split(".")[0] for text in documents(count, seed)] for count, seed in ((90, 0), (30, 1))]
+    rows = RowsConfig(32, within_documents=True)
+    (train,), (validation,), _ = batches_of(name, preprocessors[name], texts, tmp_path, config, rows)
+    inputs, targets = next(iter(validation.batches.in_order()))
     assert "document_ids" not in targets
     if name == "xlnet":
         # [CLS] is never predicted: only other documents do not see it.
@@ -273,9 +273,8 @@ def test_attention_stays_within_the_documents_of_a_row(preprocessors, name, tmp_
     else:
         assert tf.reduce_max(inputs["document_ids"]) > 0
     encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides_for(chosen.preset))
-    mask = {"attention_mask": by_document}
-    models = chosen.models(encoder, lambda: make_generator(chosen.preset, encoder, None), **mask)
-    stages, _ = trainer._fit_stages(models, train[0], validation[0], config, tmp_path / "fit", name)
+    models = trainer.make_models(chosen, chosen.preset, encoder, rows, config, None)
+    stages, _ = trainer._fit_stages(models, train.batches, validation.batches, config, tmp_path / "fit", name)
     assert all(np.isfinite(history["val_loss"]).all() for _, history in stages)
     trainer.save_encoder(encoder, preprocessor, tmp_path / "encoder")
 

@@ -17,7 +17,7 @@ from tfmodels.objectives.attention import (
     unilm,
     within_documents,
 )
-from tfmodels.objectives.baselines import NgramBaselines, predictions_of
+from tfmodels.objectives.baselines import NgramBaselines, next_tokens_of, predictions_of
 from tfmodels.objectives.choosing import (
     MaskingMixture,
     NoMasking,
@@ -47,6 +47,7 @@ from tfmodels.objectives.documents import (
     SentencePair,
     SentenceReordering,
     SwappedSegments,
+    WholeDocuments,
 )
 from tfmodels.objectives.electra import Adversarial, ElectraPretrainer, Frozen, MaximumLikelihood, start_from
 from tfmodels.objectives.multitask import (
@@ -125,6 +126,7 @@ __all__ = [
     "TextStreams",
     "TokenClassification",
     "TokenMasking",
+    "WholeDocuments",
     "WholeWordMasking",
     "WithNgram",
     "WithNotes",
@@ -132,6 +134,7 @@ __all__ = [
     "by_document",
     "continual_schedule",
     "left_to_right",
+    "next_tokens_of",
     "predictions_of",
     "right_to_left",
     "sequence_to_sequence",

@@ -119,6 +119,24 @@ def _logistic_loss(features, truth, steps=30) -> float:
     return float((np.logaddexp(0, logits) - truth * logits).mean())
 
 
+def next_tokens_of(batches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `predictions_of` tells of `TextStreams`, where every token is predicted from those before it.
+
+    Args:
+        batches: Pairs of inputs and targets.
+
+    Returns:
+        int64[n] labels, int64[n] tokens before them, and bool[n], False: nothing is hidden.
+    """
+    labels, before = [], []
+    for inputs, targets in batches:
+        real = np.asarray(targets["weights"]) > 0
+        labels.append(np.asarray(targets["labels"])[real])
+        before.append(np.asarray(inputs["token_ids"])[real])
+    labels, before = (np.concatenate(parts).astype("int64") for parts in (labels, before))
+    return labels, before, np.zeros(len(labels), bool)
+
+
 def predictions_of(batches, originals) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The predicted tokens of corrupted batches, and the original token before each.
 

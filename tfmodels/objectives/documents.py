@@ -297,6 +297,24 @@ class DocSentences:
 
 
 @dataclasses.dataclass(frozen=True)
+class WholeDocuments:
+    """Every document as it is, of any length, and a separator at its end: what `TextStreams` cuts into stretches.
+
+    Attributes:
+        frame: The special tokens; rows are as long as documents are.
+    """
+
+    frame: Frame
+
+    def examples(self, documents: Sequence[Document], random: np.random.Generator | None = None) -> Iterator[Example]:
+        """The documents in their order; nothing is drawn."""
+        for document in non_empty(documents):
+            tokens = [*itertools.chain(*document), self.frame.sep_id]
+            zeros = [0] * len(tokens)
+            yield Example(tokens, zeros, [*[False] * (len(tokens) - 1), True], zeros)
+
+
+@dataclasses.dataclass(frozen=True)
 class SentenceReordering:
     """Segments of a text in any order (ERNIE 2.0, arXiv:1907.12412, section 4.2.2).
 

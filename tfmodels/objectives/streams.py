@@ -76,6 +76,7 @@ class TextStreams:
                 raise ValueError(f"target {name!r} must have as many numbers in every row as there are tokens.")
             self._columns[name] = values.flat_values.numpy()
         self._splits = splits
+        self.token_ids = token_ids
         self.batch_size = batch_size
         self.length = length
         self.step = step
