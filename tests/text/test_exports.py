@@ -11,9 +11,11 @@ from tfmodels.text import (
     ROBERTA_FORMAT,
     XLNET_FORMAT,
     XLNET_TOKENS,
+    BPETokenizer,
     ByteLevelBPETokenizer,
     SentencePieceTokenizer,
     TextPreprocessor,
+    train_bpe,
     train_byte_level_bpe,
     train_unigram,
 )
@@ -26,6 +28,12 @@ def roberta() -> TextPreprocessor:
     return TextPreprocessor(ByteLevelBPETokenizer(*train_byte_level_bpe(lines, 400)), 32, format=ROBERTA_FORMAT)
 
 
+def plain_bpe() -> TextPreprocessor:
+    lines = [review.text for review in datasets.movie_reviews()[:500]]
+    tokenizer = BPETokenizer(*train_bpe(lines, 400, lowercase=True), lowercase=True)
+    return TextPreprocessor(tokenizer, 32, format=ROBERTA_FORMAT)
+
+
 def xlnet() -> TextPreprocessor:
     lines = [review.text for review in datasets.movie_reviews()[:500]]
     model = train_unigram(lines, 300, special_tokens=XLNET_TOKENS)
@@ -34,7 +42,7 @@ def xlnet() -> TextPreprocessor:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("make", [roberta, xlnet])
+@pytest.mark.parametrize("make", [roberta, plain_bpe, xlnet])
 def test_an_export_passes_the_gate_of_the_cpp_loader(make, tmp_path):
     preprocessor = make()
     backbone = tfmodels.create_model(

@@ -17,9 +17,11 @@ from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.text import (
     ALBERT_TOKENS,
+    BPETokenizer,
     ByteLevelBPETokenizer,
     SentencePieceTokenizer,
     WordPieceTokenizer,
+    train_bpe,
     train_byte_level_bpe,
     train_unigram,
 )
@@ -55,6 +57,8 @@ def tokenizers():
         "byte-level BPE with a prefix": ByteLevelBPETokenizer(
             *train_byte_level_bpe(LETTERS, 290), add_prefix_space=True
         ),
+        "BPE": BPETokenizer(*train_bpe(LETTERS, 70)),
+        "BPE in lower case": BPETokenizer(*train_bpe(LETTERS, 70, lowercase=True), lowercase=True),
         "SentencePiece": SentencePieceTokenizer(model),
         "ALBERT's SentencePiece": SentencePieceTokenizer(model, ALBERT_TOKENS, lowercase=True, plain_quotes=True),
     }
@@ -65,6 +69,8 @@ KINDS = (
     "cased WordPiece",
     "byte-level BPE",
     "byte-level BPE with a prefix",
+    "BPE",
+    "BPE in lower case",
     "SentencePiece",
     "ALBERT's SentencePiece",
 )
@@ -164,6 +170,11 @@ def test_pieces_of_bytes_come_from_their_bytes():
     assert parts_of(tokenizer, "É' ab中 z") == expected
 
 
+def test_pieces_of_characters_come_from_their_characters_and_unknown_ones_from_theirs():
+    tokenizer = BPETokenizer(*train_bpe(["ab ab ab"], 20))
+    assert [part.decode() for part in parts_of(tokenizer, " É'ab 😀ab\nab")] == ["É", "'", "ab", "😀", "ab", "ab"]
+
+
 def test_sentencepieces_begin_with_their_blank_and_hold_both_characters_of_a_quote(tokenizers):
     parts = parts_of(tokenizers["ALBERT's SentencePiece"], "low ``é")
     assert b"".join(parts).decode() == "low ``é" and any(part.strip() == b"``" for part in parts)
@@ -206,7 +217,7 @@ def test_no_texts_and_empty_texts_have_no_pieces(tokenizers, kind):
         tokenizers[kind].tokenize_with_offsets(tf.constant("low"))
 
 
-@pytest.mark.parametrize("kind", ["WordPiece", "byte-level BPE"])
+@pytest.mark.parametrize("kind", ["WordPiece", "byte-level BPE", "BPE in lower case"])
 def test_a_line_of_ten_megabytes_has_offsets(tokenizers, kind):
     text = "low É" * (10_000_000 // 6)
     _, _, limits = tokenizers[kind].tokenize_with_offsets([text])

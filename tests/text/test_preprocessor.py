@@ -184,6 +184,17 @@ def test_families_arrange_pairs_as_their_papers_do(tokenizer):
     assert row(T5_FORMAT) == ("a [SEP] b [SEP]", [0] * 4)
 
 
+def test_segments_of_ragged_rows_are_those_of_their_padded_form(tokenizer):
+    single, pairs = (TextPreprocessor(tokenizer, 16, pair=pair) for pair in (False, True))
+    assert single.segments(single.tokenize(["A man.", "Two men eat bread."])) is None  # all are 0
+    texts = ["A man.", "Two men eat bread."], ["Eats.", "A man eats a piece of bread."]
+    segments, padded = pairs.segments(pairs.tokenize(*texts)), pairs(*texts)
+    for row, segment_ids in enumerate(segments):
+        length = int(np.sum(padded["padding_mask"][row]))
+        assert segment_ids.numpy().tolist() == padded["segment_ids"][row, :length].numpy().tolist()
+        assert segment_ids.numpy().max() == 1
+
+
 @pytest.mark.parametrize(
     "single, pair, message",
     [

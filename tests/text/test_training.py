@@ -13,13 +13,16 @@ from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.text import (
     XLNET_TOKENS,
+    BPETokenizer,
     ByteLevelBPETokenizer,
     SentencePieceTokenizer,
     SpecialTokens,
     WordCounts,
     WordPieceTokenizer,
     bert_words,
+    split_at_blanks,
     split_words,
+    train_bpe,
     train_byte_level_bpe,
     train_unigram,
     train_wordpiece,
@@ -112,6 +115,7 @@ def test_a_larger_vocabulary_makes_fewer_tokens(lines):
 def test_learning_is_the_same_every_time_and_in_any_order():
     texts = random_corpus(0)
     assert train_byte_level_bpe(texts, 330) == train_byte_level_bpe(texts[::-1], 330)
+    assert train_bpe(texts, 60) == train_bpe(texts[::-1], 60)
     assert train_wordpiece(texts, 60) == train_wordpiece(texts[::-1], 60)
 
 
@@ -122,6 +126,9 @@ def test_counts_of_several_workers_teach_the_same():
         worker.add(part)
     workers[0].merge(workers[1])
     assert train_byte_level_bpe(workers[0], 330) == train_byte_level_bpe(texts, 330)
+    counted = WordCounts(split_at_blanks)
+    counted.add(texts)
+    assert train_bpe(counted, 60) == train_bpe(texts, 60)
     counted = WordCounts(bert_words())
     counted.add(texts)
     assert train_wordpiece(counted, 60) == train_wordpiece(texts, 60)
@@ -152,12 +159,33 @@ def test_a_vocabulary_ends_where_pairs_get_rare():
 def test_words_of_rare_characters_do_not_teach():
     pieces = train_wordpiece(["aa aa ab ac"] * 3, 30, max_characters=2)
     assert {"a", "b", "##a", "##b"} <= set(pieces) and not {"c", "##c"} & set(pieces)
+    pieces, merges = train_bpe(["aa aa ab ac"] * 3, 30, max_characters=2)
+    assert {"a", "a</w>", "b</w>"} <= set(pieces) and "c</w>" not in pieces
+    assert merges == [("a", "a</w>"), ("a", "b</w>")]
+
+
+def test_plain_bpe_of_two_languages_together_cuts_their_names_alike():
+    english, german = ["Bonn is near Cologne"] * 4, ["Bonn liegt bei Köln"] * 4
+    pieces, merges = train_bpe([*english, *german], 60)
+    tokenizer = BPETokenizer(pieces, merges)
+    assert "Bonn</w>" in pieces
+    assert tokenizer.unk_token_id not in tokenizer([*english, *german]).flat_values.numpy()
+
+
+def test_of_equally_frequent_pairs_plain_bpe_joins_the_last_in_order_and_byte_level_bpe_the_oldest():
+    texts = ["ab cd", "ab cd"]
+    assert train_bpe(texts, 100)[1] == [("c", "d</w>"), ("a", "b</w>")]
+    assert train_byte_level_bpe([" ".join(texts)], 300)[1][0] == ("a", "b")
+    # "ab" comes after "a" in order, so before it here, whatever follows either.
+    expected = [("a", "b"), ("ab", "d</w>"), ("ab", "c</w>"), ("a", "z</w>")]
+    assert train_bpe(["abc abd az"] * 2, 100)[1] == expected
 
 
 def test_a_line_of_ten_megabytes_is_learnt_from():
     line = "lowlowest " * 1_000_000
     assert "Ġlowlowest" in train_byte_level_bpe([line], 300)[0]
     assert "lowlowest" in train_wordpiece([line], 60)
+    assert "lowlowest</w>" in train_bpe([line], 60)[0]
 
 
 # "The weather is very good today", "we go to the market every morning": Thai puts blanks between sentences only.
@@ -191,7 +219,7 @@ def test_a_word_of_more_than_a_hundred_characters_is_unknown_to_wordpiece_alone(
     assert bpe.detokenize(bpe([line])).numpy()[0].decode() == line
 
 
-@pytest.mark.parametrize("train", [train_byte_level_bpe, train_wordpiece, train_unigram])
+@pytest.mark.parametrize("train", [train_bpe, train_byte_level_bpe, train_wordpiece, train_unigram])
 def test_what_teaches_nothing_is_refused_in_one_sentence(train):
     for texts in ([], iter(()), [""]):
         with pytest.raises(UserError, match="no words to learn"):
@@ -205,6 +233,8 @@ def test_a_vocabulary_without_room_for_the_characters_is_refused():
         train_byte_level_bpe(["abc"], 200)
     with pytest.raises(UserError, match=r"no room for the 10"):
         train_wordpiece(["abc"], 9)
+    with pytest.raises(UserError, match=r"no room for the 8 special tokens and characters"):
+        train_bpe(["abc"], 7)
 
 
 @pytest.mark.data

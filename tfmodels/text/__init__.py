@@ -4,7 +4,7 @@ Tokenisers and preprocessors run eagerly, in `tf.data`, in Transform and inside 
 TensorFlow and TensorFlow Text operations only, so that TensorFlow Serving runs them as they stand.
 """
 
-from tfmodels.text.bpe import ByteLevelBPETokenizer, split_words
+from tfmodels.text.bpe import BPETokenizer, ByteLevelBPETokenizer, split_at_blanks, split_words
 from tfmodels.text.buckets import bucket_lengths
 from tfmodels.text.documents import (
     blank_line_documents,
@@ -21,7 +21,14 @@ from tfmodels.text.phrases import NgramTable, SpanMarker, ngrams_of_words, read_
 from tfmodels.text.preprocessor import TextPreprocessor
 from tfmodels.text.segmenter import ChineseSegmenter
 from tfmodels.text.sentencepiece import SentencePieceTokenizer
-from tfmodels.text.training import WordCounts, bert_words, train_byte_level_bpe, train_unigram, train_wordpiece
+from tfmodels.text.training import (
+    WordCounts,
+    bert_words,
+    train_bpe,
+    train_byte_level_bpe,
+    train_unigram,
+    train_wordpiece,
+)
 from tfmodels.text.vocabulary import (
     ALBERT_TOKENS,
     BERT_TOKENS,
@@ -45,6 +52,7 @@ __all__ = [
     "T5_TOKENS",
     "XLNET_FORMAT",
     "XLNET_TOKENS",
+    "BPETokenizer",
     "ByteLevelBPETokenizer",
     "ChineseSegmenter",
     "NgramTable",
@@ -67,8 +75,10 @@ __all__ = [
     "read_lines",
     "read_names",
     "separate_words",
+    "split_at_blanks",
     "split_sentences",
     "split_words",
+    "train_bpe",
     "train_byte_level_bpe",
     "train_unigram",
     "train_wordpiece",

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_file
-from tfmodels.text.bpe import ByteLevelBPETokenizer
+from tfmodels.text.bpe import BPETokenizer, ByteLevelBPETokenizer
 from tfmodels.text.formats import BERT_FORMAT, SPECIAL_PARTS, TEXT_PARTS, SequenceFormat
 from tfmodels.text.hf import load_hf_tokenizer
 from tfmodels.text.sentencepiece import SentencePieceTokenizer
@@ -21,7 +21,9 @@ from tfmodels.text.wordpiece import WordPieceTokenizer
 _SCHEMA_VERSION = 2
 _READ_VERSIONS = (1, 2)
 _CONFIG_FILE = "preprocessor.json"
-_TOKENIZERS = {kind.kind: kind for kind in (WordPieceTokenizer, ByteLevelBPETokenizer, SentencePieceTokenizer)}
+_TOKENIZERS = {
+    kind.kind: kind for kind in (WordPieceTokenizer, ByteLevelBPETokenizer, BPETokenizer, SentencePieceTokenizer)
+}
 
 
 class TextPreprocessor:
@@ -125,6 +127,12 @@ class TextPreprocessor:
         """
         lengths = tf.cast(token_ids.row_lengths(), tf.int32)
         return self._features(tf.cast(token_ids.to_tensor(self.tokenizer.pad_token_id), tf.int32), lengths)
+
+    def segments(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor | None:
+        """The segments of the rows that `tokenize` returned, int32[B, None]; None where all are 0."""
+        if not any(segment for _, segment in self._parts):
+            return None
+        return tf.RaggedTensor.from_tensor(self.pad(token_ids)["segment_ids"], lengths=token_ids.row_lengths())
 
     def save(self, directory: str | os.PathLike) -> None:
         """Writes `preprocessor.json` and the vocabulary's files, from which `load` makes an equal preprocessor."""

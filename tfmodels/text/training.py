@@ -1,25 +1,27 @@
-"""Learns vocabularies from texts: WordPiece and byte-level byte-pair encoding here, unigram by SentencePiece.
+"""Learns vocabularies from texts: WordPiece and byte-pair encoding here, unigram language models by SentencePiece.
 
 Byte-pair encoding (Sennrich et al., 2016, arXiv:1508.07909) joins the most frequent pair of neighbours, over and over.
 Pairs are counted once and then corrected where a pair was joined, so that learning costs `O(n log P)` for n symbols
-changed in distinct words and P pairs: seconds for ten megabytes of English. Of equally frequent pairs the one whose
-pieces are older is joined, which makes the merges those of Hugging Face's `tokenizers`, the same on every machine.
+changed in distinct words and P pairs: seconds for ten megabytes of English. Of equally frequent pairs byte-level BPE
+joins the one whose pieces are older, and plain BPE the one that comes last in the order of code points: so their merges
+are those of Hugging Face's `tokenizers` and of the authors' `subword-nmt`, the same on every machine.
 
 BERT's own WordPiece learner was never published; like `tokenizers` this one joins pairs by their frequency and spells
 the pieces for greedy matching. Unigram language models (Kudo, 2018, arXiv:1804.10959) are trained by Google's library.
 """
 
+import functools
 import heapq
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 import numpy as np
 import tensorflow as tf
 
 from tfmodels.errors import UserError
-from tfmodels.text.bpe import BYTE_CHARACTERS, split_words
+from tfmodels.text.bpe import BYTE_CHARACTERS, END_OF_WORD, forges_end, split_at_blanks, split_words
 from tfmodels.text.normalize import MAX_WORD_BYTES, separate_words
 from tfmodels.text.vocabulary import ALBERT_TOKENS, BERT_TOKENS, SpecialTokens
 
@@ -31,6 +33,10 @@ _MAX_LINE = 1_000
 
 # A pair of ids is one integer, `left << 32 | right`, which sorts as the pair does.
 _LOW = 2**32 - 1
+
+# Turns the order of UTF-8, which is that of code points, about. A shorter text comes after those that it begins, which
+# 255 sees to: no byte becomes that.
+_TURNED = bytes(max(0xF4 - byte, 0) for byte in range(256))
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -120,12 +126,7 @@ def train_wordpiece(
             words[word.decode("utf-8")] = count
     if not words:
         raise UserError("The texts have no words to learn a vocabulary from: give some text.")
-    used = Counter()
-    for word, count in words.items():
-        for character in word:
-            used[character] += count
-    kept = dict(sorted(used.items(), key=lambda item: (-item[1], item[0]))[:max_characters])
-    words = {word: count for word, count in words.items() if kept.keys() >= set(word)}
+    words, kept = _of_frequent_characters(words, max_characters)
     inner = sorted({character for word in words for character in word[1:]})
     pieces = list(dict.fromkeys([*special_tokens, *sorted(kept), *(f"##{character}" for character in inner)]))
     ids = {piece: id for id, piece in enumerate(pieces)}
@@ -137,9 +138,71 @@ def train_wordpiece(
         vocabulary_size,
         min_frequency,
         lambda left, right: left + right.removeprefix("##"),
+        _older_first,
         progress,
     )
     return pieces
+
+
+def train_bpe(
+    texts: Iterable[str] | WordCounts,
+    vocabulary_size: int,
+    *,
+    special_tokens: Sequence[str] = ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
+    lowercase: bool = False,
+    min_frequency: int = 2,
+    max_characters: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Learns a plain BPE vocabulary: the merges are those of `subword-nmt`'s `learn-bpe`.
+
+    They differ only where words hold white space other than blanks, which it takes for the end of a symbol, or spell a
+    special token or `</w>`, which are never joined here.
+
+    Give the texts of two languages together to learn one encoding of both (section 3.2, "joint BPE"): names and
+    cognates are then cut alike in either.
+
+    Args:
+        texts: The texts, tokenised, with blanks between words, and read once; or what
+            `WordCounts(split_at_blanks)` counted.
+        vocabulary_size: The most pieces to learn, V: special tokens, characters, and one for each merge.
+        special_tokens: The first pieces; by default in the order of RoBERTa's ids.
+        lowercase: As the tokeniser will.
+        min_frequency: The fewest times that a pair must stand in the texts to be joined.
+        max_characters: The most characters to spell with; rarer ones become unknown, and words with them do not teach.
+            None means all that the texts hold.
+        progress: Called with ("words" or "merges", done, total or None) as work goes on.
+
+    Returns:
+        The pieces and the merges, for `BPETokenizer`. A character is a piece as it was seen: within words, at their
+        ends, or both.
+
+    Raises:
+        UserError: The texts have no words, or `vocabulary_size` has no room for the characters.
+
+    Example:
+    >>> pieces, merges = train_bpe(["low lower lowest low"], 20)
+    >>> merges
+    [('l', 'o'), ('w', 'e'), ('lo', 'we'), ('lo', 'w</w>')]
+    """
+    counts = _count(texts, functools.partial(split_at_blanks, lowercase=lowercase), progress)
+    words = {word.decode("utf-8"): count for word, count in counts.items()}
+    words, _ = _of_frequent_characters(words, max_characters)
+    inner = sorted({character for word in words for character in word[:-1]})
+    last = sorted({word[-1] + END_OF_WORD for word in words})
+    pieces = list(dict.fromkeys([*special_tokens, *inner, *last]))
+    ids = {piece: id for id, piece in enumerate(pieces)}
+    merges = _learn(
+        [[*map(ids.get, word[:-1]), ids[word[-1] + END_OF_WORD]] for word in words],
+        list(words.values()),
+        pieces,
+        vocabulary_size,
+        min_frequency,
+        lambda left, right: None if forges_end(left, right) else _plain_text(left, right, special_tokens),
+        _last_in_order_first,
+        progress,
+    )
+    return pieces, merges
 
 
 def train_byte_level_bpe(
@@ -180,7 +243,8 @@ def train_byte_level_bpe(
         pieces,
         vocabulary_size,
         min_frequency,
-        lambda left, right: left + right,
+        lambda left, right: _plain_text(left, right, special_tokens),
+        _older_first,
         progress,
     )
     return pieces, merges
@@ -305,13 +369,39 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def _of_frequent_characters(words: dict[str, int], most: int | None) -> tuple[dict[str, int], set[str]]:
+    """Returns the words of the most frequent characters alone, with their counts, and those characters."""
+    used = Counter()
+    for word, count in words.items():
+        for character in word:
+            used[character] += count
+    kept = {character for character, _ in sorted(used.items(), key=lambda item: (-item[1], item[0]))[:most]}
+    return {word: count for word, count in words.items() if kept >= set(word)}, kept
+
+
+def _plain_text(left: str, right: str, special_tokens: Collection[str]) -> str | None:
+    """Joins two pieces, but for those that would make a special token of text."""
+    return None if left + right in special_tokens else left + right
+
+
+def _older_first(left: str, right: str) -> bytes:
+    """Of equally frequent pairs, that of the older pieces: `_learn` compares their ids where all else is equal."""
+    return b""
+
+
+def _last_in_order_first(left: str, right: str) -> bytes:
+    """Of equally frequent pairs, the last one as Python sorts pairs of texts."""
+    return left.encode().translate(_TURNED) + b"\xff" + right.encode().translate(_TURNED) + b"\xff"
+
+
 def _learn(
     words: list[list[int]],
     counts: list[int],
     pieces: list[str],
     vocabulary_size: int,
     min_frequency: int,
-    join: Callable[[str, str], str],
+    join: Callable[[str, str], str | None],
+    order: Callable[[str, str], bytes],
     progress: Progress | None,
 ) -> list[tuple[str, str]]:
     """Joins the most frequent pair until there are enough pieces.
@@ -322,7 +412,8 @@ def _learn(
         pieces: The pieces; joined ones are appended.
         vocabulary_size: The number of pieces to reach.
         min_frequency: The fewest times that a pair must stand in the texts.
-        join: Spells a joined pair.
+        join: Spells a joined pair; None where its pieces must stay apart.
+        order: Of equally frequent pairs the one for which this is least is joined first, then that of the least ids.
         progress: Told about the merges.
 
     Returns:
@@ -338,18 +429,24 @@ def _learn(
         )
     ids = {piece: id for id, piece in enumerate(pieces)}
     frequency, homes = _count_pairs(words, counts)
-    queue = [(-count, pair) for pair, count in frequency.items()]
+
+    def queued(pair: int) -> tuple[int, bytes, int]:
+        return -frequency[pair], order(pieces[pair >> 32], pieces[pair & _LOW]), pair
+
+    queue = [queued(pair) for pair in frequency]
     heapq.heapify(queue)
 
     merges, start = [], len(pieces)
     while queue and len(pieces) < vocabulary_size:
-        count, pair = heapq.heappop(queue)
+        count, _, pair = heapq.heappop(queue)
         if -count != frequency[pair]:  # a correction has put the true count into the queue, or there is none left
             continue
         if -count < max(min_frequency, 1):
             break
         left, right = pair >> 32, pair & _LOW
         piece = join(pieces[left], pieces[right])
+        if piece is None:
+            continue
         joined = ids.setdefault(piece, len(pieces))
         if joined == len(pieces):
             pieces.append(piece)
@@ -362,7 +459,7 @@ def _learn(
         for changed, change in changes.items():
             frequency[changed] += change
             if change and frequency[changed] > 0:
-                heapq.heappush(queue, (-frequency[changed], changed))
+                heapq.heappush(queue, queued(changed))
         if progress is not None and len(merges) % 256 == 0:
             progress("merges", len(pieces) - start, vocabulary_size - start)
     if progress is not None:
