@@ -18,6 +18,8 @@ BENCHMARKS = {
     "encoder": "BERT-base against KerasHub: forward, training step, and the length mix of real reviews",
     "pretraining": "BERT's pre-training against KerasHub's, on the same paragraphs",
     "optimizers": "a step of LAMB beside one of Keras's AdamW, in time and memory",
+    "training": "training steps in bfloat16 beside float32, and a student's epochs with a cached teacher",
+    "recomputation": "a training step that computes blocks again beside one that keeps them, in memory and time",
     "student": "teacher against student through TensorFlow Serving's C++ loader",
     "run": "the figures of the last `make run`",
 }
@@ -25,6 +27,8 @@ BENCHMARKS = {
 _APART = {
     "tries": "what each part of the student's recipe brings, on the last run's teacher (minutes)",
     "objectives": "pre-training objectives at equal compute, by the accuracy of their encoders (an hour)",
+    "students": "students of every kind by their teacher and on hard labels alone, on two tasks (an hour)",
+    "privileged": "students of teachers that see what nobody has when the student serves (minutes)",
     "multitask": "one encoder for three tasks beside an encoder for each (minutes)",
 }
 
@@ -47,11 +51,17 @@ def main(names, only_list, quick, as_json, check):
       imports   the cost of `import tfmodels` over `import keras`
       encoder   BERT-base against KerasHub: forward, training step, and the length mix of real reviews
       optimizers a step of LAMB beside one of Keras's AdamW, in time and memory
+      recomputation
+                a training step that computes blocks again beside one that keeps them, in memory and time
+      training  training steps in bfloat16 beside float32, and a student's epochs with a cached teacher
       student   teacher against student through TensorFlow Serving's C++ loader
       run       the figures of the last `make run`
       tries     what each part of the student's recipe brings, on the last run's teacher (minutes; only when named)
       objectives
                 pre-training objectives at equal compute, by the accuracy of their encoders (an hour; only when named)
+      students  students of every kind by their teacher and on hard labels alone (an hour; only when named)
+      privileged
+                students of teachers that see what nobody has when the student serves (minutes; only when named)
       multitask one encoder for three tasks beside an encoder for each (minutes; only when named)
 
     \b

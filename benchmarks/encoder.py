@@ -73,7 +73,7 @@ def _compared(name, layers, precision, pairs, rows) -> list[Result]:
     forward, their_forward = _forward(ours), _forward(theirs)
     random = np.random.default_rng(0)
     vocabulary = ours.backbone.config.vocabulary_size
-    inputs, their_inputs = _inputs(random.integers(vocabulary // 2, vocabulary, (_ROWS, _LENGTH)))
+    inputs, their_inputs = inputs_of(random.integers(vocabulary // 2, vocabulary, (_ROWS, _LENGTH)))
     _check_equal(forward(inputs), their_forward(their_inputs), precision)
 
     rectangle = f"{_ROWS} x {_LENGTH} tokens, {precision}"
@@ -98,7 +98,7 @@ def _compared(name, layers, precision, pairs, rows) -> list[Result]:
             results.append(Result.of_pairs(what, times, *sides, at_least=target))
 
     labels = tf.constant(random.integers(0, 2, _ROWS))
-    step, their_step = _step(ours, inputs, {"logits": labels}), _step(theirs, their_inputs, labels)
+    step, their_step = step_of(ours, inputs, {"logits": labels}), step_of(theirs, their_inputs, labels)
     times = in_turn(step, their_step, pairs)
     results.append(Result.of_pairs(f"training step, {rectangle}", times, *sides, at_least=1.0))
     return results
@@ -139,7 +139,7 @@ def _models(name, layers, precision):
     return ours, theirs
 
 
-def _inputs(token_ids):
+def inputs_of(token_ids):
     """Inputs without padding, for our model and for KerasHub's."""
     import tensorflow as tf
 
@@ -165,7 +165,8 @@ def _forward(model):
     return run
 
 
-def _step(model, inputs, targets):
+def step_of(model, inputs, targets):
+    """A training step, a function of nothing: ours where the targets are a dict, else KerasHub's with Keras's AdamW."""
     import keras
     import tensorflow as tf
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "convert": ("tfmodels.commands:convert_command", "Convert between Hugging Face and Keras checkpoints."),
     "doctor": ("tfmodels.commands:doctor_command", "Check this machine and environment."),
     "run": ("pipelines.commands:run_command", "Run a pipeline on a table of your own."),
+    "compare": ("pipelines.commands:compare_command", "Compare the models of finished runs."),
     "check-export": ("serving.commands:check_export_command", "Run an export through TensorFlow Serving's C++ loader."),
     "serve": ("serving.commands:serve_command", "Serve exported models on this machine over gRPC and REST."),
     "predict": ("serving.commands:predict_command", "Send texts to a served model."),

@@ -9,7 +9,9 @@ from tfmodels.models.config import Preset, nearest
 # A family's module offers BACKBONE, the class, and PRESETS, by name. A new family adds a line.
 _FAMILIES = (
     "tfmodels.models.albert",
+    "tfmodels.models.awd_lstm",
     "tfmodels.models.bert",
+    "tfmodels.models.bilstm",
     "tfmodels.models.electra",
     "tfmodels.models.ernie",
     "tfmodels.models.nezha",

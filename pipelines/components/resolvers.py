@@ -1,8 +1,10 @@
-"""Which earlier model a new one is compared with."""
+"""Which earlier model a new one is compared with, or learns from."""
 
 from __future__ import annotations
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.common.resolver import ResolverStrategy
+from tfx.types import artifact_utils
 
 
 class LatestBlessedPredecessor(ResolverStrategy):
@@ -28,3 +30,48 @@ class LatestBlessedPredecessor(ResolverStrategy):
             if blessed and model.id not in candidates:
                 return resolved | {"model": [model], "model_blessing": [max(blessings, key=lambda b: b.id)]}
         return resolved
+
+
+class LatestBlessedElsewhere(ResolverStrategy):
+    """Resolves the latest model that every Evaluator has blessed and that another pipeline has made.
+
+    Strategies are given the artifacts of their own pipeline; this one looks through the whole metadata.
+
+    Args:
+        pipeline: The name of the pipeline whose own models do not count.
+    """
+
+    def __init__(self, pipeline: str):
+        self._pipeline = pipeline
+
+    def resolve_artifacts(self, store, input_dict):
+        """Resolves `model` to one artifact; nothing is resolved if there is none."""
+        model = latest_blessed(store, self._pipeline)
+        return None if model is None else {"model": [model]}
+
+
+def latest_blessed(store, elsewhere_than: str):
+    """The latest blessed Model artifact that another pipeline than the given one has made, or None."""
+    types = {kind.name: kind for kind in store.get_artifact_types()}
+    if not {"Model", "ModelBlessing"} <= set(types):
+        return None
+    verdicts = {}
+    for blessing in store.get_artifacts_by_type("ModelBlessing"):
+        properties = blessing.custom_properties
+        verdicts.setdefault(properties["current_model_id"].int_value, []).append(properties["blessed"].int_value == 1)
+    for model in sorted(store.get_artifacts_by_type("Model"), key=lambda model: model.id, reverse=True):
+        is_live = model.state in (metadata_store_pb2.Artifact.UNKNOWN, metadata_store_pb2.Artifact.LIVE)
+        if is_live and all(verdicts.get(model.id, [False])) and _maker(store, model.id) != elsewhere_than:
+            return artifact_utils.deserialize_artifact(types["Model"], model)
+    return None
+
+
+def _maker(store, artifact_id: int) -> str | None:
+    """The name of the pipeline that made an artifact: its first output event's, as a Resolver's come later."""
+    events = [
+        event.execution_id
+        for event in store.get_events_by_artifact_ids([artifact_id])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    contexts = store.get_contexts_by_execution(min(events)) if events else ()
+    return next((context.name for context in contexts if context.type == "pipeline"), None)

@@ -32,10 +32,13 @@ class EncoderConfig:
     Attributes:
         preset: A registered name; None takes the objective's own.
         overrides: Fields of its configuration to change. Vocabulary size and positions follow from the rest.
+        generator: Fields of the configuration of ELECTRA's generator to change, which by default has the proportions
+            of the paper's: a narrow encoder wants a generator that is less so.
     """
 
     preset: str | None = None
     overrides: dict = field(default_factory=dict)
+    generator: dict = field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

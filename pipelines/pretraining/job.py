@@ -87,6 +87,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     from pipelines.components.configuration import from_dict
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
     from pipelines.pretraining.recipes import RECIPES, recipe
+    from tfmodels.interop.hf import check_configuration
     from tfmodels.models.config import nearest
     from tfmodels.text import read_lines, read_names
 
@@ -108,12 +109,19 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     for name, value in chosen.overrides.items():
         if name in config.encoder.overrides:
             raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
-    tfmodels.describe_model(preset)[1].config.replace(**chosen.overrides, **config.encoder.overrides)
+    backbone, published = tfmodels.describe_model(preset)
+    # What could not be saved in the end is refused here too.
+    check_configuration(backbone, published.config.replace(**chosen.overrides, **config.encoder.overrides))
     if config.rows.within_documents and not chosen.packs_documents:
         packing = ", ".join(name for name, other in RECIPES.items() if other.packs_documents)
         raise UserError(
             f"within_documents is for rows of several documents, which {config.objective} does not have: leave it out, "
             f"or choose one of {packing}."
+        )
+    if config.encoder.generator and not chosen.generates:
+        generating = ", ".join(name for name, other in RECIPES.items() if other.generates)
+        raise UserError(
+            f"{config.objective} has no generator: leave encoder.generator out, or choose one of {generating}."
         )
     if config.rows.names is not None:
         if "entity_ids" not in chosen.columns:

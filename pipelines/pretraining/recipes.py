@@ -88,6 +88,7 @@ class Recipe:
         columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
         later: Tasks that join one after the other.
         notes: Whether rare words have notes.
+        generates: Whether a smaller generator proposes tokens.
         backwards: Whether half of the streams of training read their text from the end.
         figure: The figure that is the loss of the predicted tokens.
         paper: Where it was published.
@@ -106,6 +107,7 @@ class Recipe:
     columns: tuple[str, ...] = ()
     later: tuple[Task, ...] = ()
     notes: bool = False
+    generates: bool = False
     backwards: bool = False
 
     @property
@@ -149,8 +151,24 @@ def make_backbone(preset: str, tokenizer: Tokenizer, sequence_length: int, overr
     return tfmodels.create_model(preset, dtype=dtype, **{**sizes, **overrides})
 
 
-def make_generator(preset, discriminator, policy):
-    """ELECTRA's generator, in the size of the paper's, on the discriminator's embeddings."""
+# What the embeddings, which the generator shares with the discriminator, are made of.
+_SHARED_WITH_GENERATOR = frozenset(
+    ("vocabulary_size", "embedding_dim", "max_sequence_length", "num_segments", "positions", "max_distance")
+)
+
+
+def make_generator(preset, discriminator, policy, overrides=None):
+    """ELECTRA's generator, in the size of the paper's, on the discriminator's embeddings.
+
+    Args:
+        preset: The discriminator's preset.
+        discriminator: Its backbone.
+        policy: What to compute in.
+        overrides: Fields of the generator's configuration to change.
+
+    Raises:
+        UserError: The preset has no generator, or an override changes what the two share.
+    """
     name = f"{preset}_generator"
     if name not in tfmodels.list_models():
         raise UserError(f"the objective needs a model with a generator, such as electra_small, not {preset}.")
@@ -162,7 +180,9 @@ def make_generator(preset, discriminator, policy):
         for field in ("num_heads", "intermediate_dim")
     }
     sizes["hidden_dim"] = sizes["num_heads"] * (ours.hidden_dim // ours.num_heads)
-    config = ours.replace(**sizes, embedding_dim=ours.embedding_dim or ours.hidden_dim)
+    for field in _SHARED_WITH_GENERATOR.intersection(overrides or {}):
+        raise UserError(f"the generator shares its embeddings, so that its {field} cannot differ: leave it out.")
+    config = ours.replace(**{**sizes, **(overrides or {})}).replace(embedding_dim=ours.embedding_dim or ours.hidden_dim)
     return backbone(config, dtype=policy, name=name, shared=discriminator.shared_embeddings())
 
 
@@ -390,6 +410,7 @@ RECIPES = {
         _electra(),
         "arXiv:2003.10555",
         figure="generator_loss",
+        generates=True,
     ),
     "electra_adversarial": Recipe(
         "electra_small",
@@ -399,6 +420,7 @@ RECIPES = {
         _electra(objectives.Adversarial, 1.0),
         "arXiv:2003.10555, appendix F",
         figure="generator_loss",
+        generates=True,
     ),
     "electra_two_stage": Recipe(
         "electra_small",

@@ -49,6 +49,7 @@ from tfmodels.objectives import (
 )
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import Batches, FitConfig, fit, policy_for
+from tfmodels.training.strategies import is_chief, on_chief, strategy_for
 from tfmodels.training.tensorboard import Hyperparameters
 
 _WARMUP_TEXTS = ("Language models learn from text.", "", "預訓練")
@@ -60,6 +61,7 @@ def run_fn(fn_args) -> None:
     chosen = recipe(settings["objective"])
     rows, config = from_dict(RowsConfig, settings["rows"]), from_dict(FitConfig, settings["fit"])
     encoder = from_dict(EncoderConfig, settings["encoder"])
+    strategy = strategy_for(config.strategy)  # Workers meet before anything is computed.
     examples = fn_args.train_files[0].rpartition("/Split-train/")[0]
     with local_copy(f"{examples}/preprocessor") as folder:
         preprocessor = TextPreprocessor.load(folder)
@@ -75,21 +77,24 @@ def run_fn(fn_args) -> None:
         overrides = {**memory, **chosen.overrides, **encoder.overrides}
         return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy)
 
-    learner = backbone(policy)
+    with strategy.scope():
+        learner = backbone(policy)
     train, validation, rare_words = read_rows(
         *(f"{examples}/Split-{split}/*" for split in ("train", "validation")), chosen, tokenizer, rows, config
     )
-    models = make_models(chosen, preset, learner, rows, config, rare_words)
+    with strategy.scope():
+        models = make_models(chosen, encoder, learner, rows, config, rare_words)
     directory = _training_directory(settings, [task.rows.token_ids for task in train])
     figures = ("loss", f"val_{chosen.figure}", "val_discriminator_accuracy")
     started = time.monotonic()
-    histories, model = _fit_stages(
-        models, mixed(train, config), mixed(validation, config), config, directory, settings["objective"], figures
-    )
+    with strategy.scope():  # The model of a stage is made when the one before has been trained.
+        histories, model = _fit_stages(
+            models, mixed(train, config), mixed(validation, config), config, directory, settings["objective"], figures
+        )
     seconds = time.monotonic() - started
     history = histories[-1][1]
     judgement = judge(chosen, model, history, train[0].rows.token_ids, validation[0].batches, tokenizer)
-    if config.precision != "float32":
+    if config.precision != "float32" or config.strategy != "one":
         twin = backbone("float32")
         twin.set_weights(learner.get_weights())
         learner = twin
@@ -108,7 +113,7 @@ def run_fn(fn_args) -> None:
         "earlier_stages": dict(histories[:-1]),
         "judgement": judgement,
     }
-    _save(fn_args, learner, preprocessor, run, settings["objective"], chosen.paper)
+    on_chief(strategy, lambda: _save(fn_args, learner, preprocessor, run, settings["objective"], chosen.paper))
 
 
 def _fit_stages(models, train, validation, config, directory: Path, name: str, figures=()):
@@ -121,7 +126,9 @@ def _fit_stages(models, train, validation, config, directory: Path, name: str, f
     for stage, model in models:
         folder = directory / stage
         title = f"{name}, {stage}" if stage else name
-        callbacks = [EpochLines(title, config, figures), Hyperparameters(folder / "logs", config)]
+        callbacks = []
+        if is_chief(model.distribute_strategy):
+            callbacks = [EpochLines(title, config, figures), Hyperparameters(folder / "logs", config)]
         history = fit(model, train, validation, config, folder, callbacks=callbacks, verbose=0)
         histories.append((stage, history))
     return histories, model
@@ -186,7 +193,9 @@ def read_rows(train: str, validation: str, chosen, tokenizer, rows: RowsConfig, 
     return *map(corrupted, originals), rare_words
 
 
-def make_models(chosen, preset: str, learner, rows: RowsConfig, config: FitConfig, rare_words: RareWords | None):
+def make_models(
+    chosen, encoder: EncoderConfig, learner, rows: RowsConfig, config: FitConfig, rare_words: RareWords | None
+):
     """The models of a recipe's stages around an encoder, see `Recipe.models`."""
     given = {}
     if rows.within_documents:
@@ -195,7 +204,12 @@ def make_models(chosen, preset: str, learner, rows: RowsConfig, config: FitConfi
         given["notes"] = NoteDictionary(len(rare_words), learner.config.hidden_dim, name="notes")
     if chosen.streams:
         given["batch_size"] = config.batch_size
-    return chosen.models(learner, lambda: make_generator(preset, learner, learner.dtype_policy), **given)
+    preset = encoder.preset or chosen.preset
+
+    def generator():
+        return make_generator(preset, learner, learner.dtype_policy, encoder.generator)
+
+    return chosen.models(learner, generator, **given)
 
 
 def mixed(tasks: list[TaskBatches], config: FitConfig):

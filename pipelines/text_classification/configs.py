@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import field
 
-from tfmodels.errors import UserError
 from tfmodels.training import FitConfig
 
 _TEACHER_FIT = FitConfig(epochs=1, batch_size=32, learning_rate=5e-5)
@@ -204,26 +203,3 @@ class PipelineConfig:
     serving: ServingConfig = ServingConfig()
     beam_args: tuple[str, ...] = ()
     enable_cache: bool = True
-
-
-def layer_pairs(layer_map: dict[str, int], student_layers: int, teacher_layers: int) -> dict[int, int]:
-    """A layer map with both sides counted from 1.
-
-    Raises:
-        UserError: A model has no such layer.
-    """
-
-    def counted(layer, total):
-        layer = int(layer)
-        return layer + total + 1 if layer < 0 else layer
-
-    pairs = {}
-    for ours, theirs in layer_map.items():
-        pair = counted(ours, student_layers), counted(theirs, teacher_layers)
-        if not (1 <= pair[0] <= student_layers and 1 <= pair[1] <= teacher_layers):
-            raise UserError(
-                f"the layer map takes layer {ours} of the student to layer {theirs} of the teacher, but they have "
-                f"{student_layers} and {teacher_layers}: change the student's stages."
-            )
-        pairs[pair[0]] = pair[1]
-    return pairs

@@ -261,7 +261,7 @@ class _Incomplete:
 def _examples(rows: Iterator[Row] | list[Row], config: TableConfig, incomplete: _Incomplete) -> Iterator[_Example]:
     """Yields the rows that are complete, checked; the others go into `incomplete`."""
     for row in rows:
-        cells = {column: _cell(row, column, config) for column in config.columns}
+        cells = {column: cell_text(row, column, config) for column in config.columns}
         missing = [column for column, cell in cells.items() if not cell]
         if missing:
             incomplete.add(row, missing)
@@ -272,8 +272,12 @@ def _examples(rows: Iterator[Row] | list[Row], config: TableConfig, incomplete: 
         yield dataclasses.replace(example, split=split)
 
 
-def _cell(row: Row, column: str, config: TableConfig) -> str | None:
-    """A cell as stripped text; None where it is missing."""
+def cell_text(row: Row, column: str, config: TableConfig) -> str | None:
+    """A cell as stripped text; None where it is missing.
+
+    Raises:
+        UserError: It is no text, or no UTF-8, or too long.
+    """
     value = row.cells[column]
     place = f"{config.path} {row.where}"
     if isinstance(value, (bool, int)):

@@ -41,7 +41,6 @@ _REVIEW_SENTENCES = (
     "The plot is thin, but the actors carry it further than anyone could have hoped for.",
     "I wanted to like it; it would not let me.",
 )
-_TIMED_TEXTS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,73 +208,20 @@ def _write_serving_config(job: JobConfig, output: Path) -> None:
 
 def _results(job: JobConfig, config, report: TableReport, outputs: dict) -> dict:
     """Everything that the run found, as plain values."""
-    from pipelines.components.evaluation import read_metrics, refusals
-    from pipelines.components.versions import pushed_version
-    from pipelines.text_classification.proof import ProofJob, prove
+    from pipelines.text_classification.outcome import outcome
 
-    evaluation = outputs["Evaluator.teacher"]["evaluation"].uri
-    exports = {name: f"{outputs[f'Trainer.{name}']['model'].uri}/Format-Serving" for name in ("teacher", "student")}
-    runs = {name: Path(outputs[f"Trainer.{name}"]["model_run"].uri) for name in exports}
-    pushed = pushed_version(outputs["Pusher"]["pushed_model"], config.paths.serving)
-    texts = json.loads((runs["student"] / "test_texts.json").read_text(encoding="utf-8"))["texts"]
-    texts = [row if report.pairs else row[0] for row in texts[:_TIMED_TEXTS]]
-    sentences = list(_REVIEW_SENTENCES) if job.table is None else texts[:4]
-    proof = prove(
-        ProofJob(
-            serving=None if pushed is None else config.paths.serving,
-            version=None if pushed is None else pushed["version"],
-            model_name=job.name,
-            exports=exports,
-            sentences=sentences,
-            texts=texts,
-        )
-    )
-    models = {}
-    for name, role in (("teacher", "baseline"), ("student", "candidate")):
-        whole, *slices = read_metrics(evaluation, role)
-        history = json.loads((runs[name] / "history.json").read_text(encoding="utf-8"))
-        card = json.loads((Path(exports[name]) / "model_card.json").read_text(encoding="utf-8"))
-        models[name] = {
-            "accuracy": whole["accuracy"],
-            "macro_f1": whole["macro_f1"],
-            "auc": whole.get("auc"),
-            "rows": int(whole["example_count"]),
-            "slices": slices,
-            "parameters": card["parameters"],
-            "bytes": sum(path.stat().st_size for path in Path(exports[name]).rglob("*") if path.is_file()),
-            "latency": proof["latency"][name],
-            "fit_seconds": history["fit_seconds"],
-            "export": exports[name],
-            "run": str(runs[name]),
-        }
-    gate = json.loads((Path(outputs["ServingGate"]["blessing"].uri) / "gate_report.json").read_text(encoding="utf-8"))
-    reasons = [
-        *refusals(evaluation, "the teacher"),
-        *refusals(outputs["Evaluator.predecessor"]["evaluation"].uri, "the latest blessed model"),
-        *(f"Serving gate: {problem}" for problem in gate["problems"]),
-    ]
+    teacher = outputs["Trainer.teacher"]
     return {
+        "pipeline": "text_classification",
         "table": dataclasses.asdict(report),
         "warnings": report.warnings,
         "config": dataclasses.asdict(config),
-        "models": models,
-        "ratios": _ratios(models["teacher"], models["student"]),
-        "gate": gate,
-        "pushed": pushed,
-        "refused": reasons if pushed is None else [],
-        "sentences": sentences,
-        "answers": proof["answers"],
-        "artifacts": {name: {key: output.uri for key, output in keys.items()} for name, keys in outputs.items()},
-    }
-
-
-def _ratios(teacher: dict, student: dict) -> dict:
-    single, batch = "1", max(teacher["latency"], key=int)
-    return {
-        "accuracy": student["accuracy"] / teacher["accuracy"] if teacher["accuracy"] else None,
-        "macro_f1": student["macro_f1"] / teacher["macro_f1"] if teacher["macro_f1"] else None,
-        "parameters": teacher["parameters"] / student["parameters"],
-        "bytes": teacher["bytes"] / student["bytes"],
-        "latency": teacher["latency"][single]["median_ms"] / student["latency"][single]["median_ms"],
-        "throughput": student["latency"][batch]["rows_per_second"] / teacher["latency"][batch]["rows_per_second"],
+        **outcome(
+            outputs,
+            teacher=teacher["model"].uri,
+            teacher_run=teacher["model_run"].uri,
+            serving=config.paths.serving,
+            name=job.name,
+            sentences=_REVIEW_SENTENCES if job.table is None else None,
+        ),
     }

@@ -13,6 +13,7 @@ a tolerance, and passes the serving gate.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
 
@@ -40,8 +41,14 @@ from pipelines.text_classification.configs import PipelineConfig
 from pipelines.text_classification.data import SPLITS
 
 _HERE = "pipelines.text_classification"
-_MODEL_CODE = ("tfmodels.layers", "tfmodels.models", "tfmodels.ops", "tfmodels.text")
-_TRAINING_CODE = (*_MODEL_CODE, "tfmodels.distillation", "tfmodels.training", f"{_HERE}.trainer")
+MODEL_CODE = ("tfmodels.layers", "tfmodels.models", "tfmodels.ops", "tfmodels.text")
+TRAINING_CODE = (
+    *MODEL_CODE,
+    "tfmodels.distillation",
+    "tfmodels.training",
+    "pipelines.components.losses",
+    f"{_HERE}.trainer",
+)
 
 
 def create_pipeline(config: PipelineConfig, baseline_strategy=LatestBlessedPredecessor) -> Pipeline:
@@ -55,25 +62,8 @@ def create_pipeline(config: PipelineConfig, baseline_strategy=LatestBlessedPrede
     Returns:
         A TFX pipeline for any runner. `length_edges` must be set.
     """
-    splits = [example_gen_pb2.Input.Split(name=split, pattern=f"{split}/*") for split in SPLITS]
-    examples = ImportExampleGen(input_base=config.paths.data, input_config=example_gen_pb2.Input(splits=splits))
-    statistics = StatisticsGen(examples=examples.outputs["examples"])
-    schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
-    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    transform = Transform(
-        examples=examples.outputs["examples"],
-        schema=schema.outputs["schema"],
-        preprocessing_fn=f"{_HERE}.preprocessing.preprocessing_fn",
-        custom_config={
-            "preprocessor": config.paths.preprocessor,
-            "labels": list(config.labels),
-            "length_edges": list(config.evaluation.length_edges),
-            "code": code_fingerprint("tfmodels.text", f"{_HERE}.preprocessing"),
-        },
-        # StatisticsGen has made the same statistics, and nothing is analysed that a cache could keep.
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-    )
+    data = data_components(config, {split: f"{split}/*" for split in SPLITS})
+    transform = data[-1]
     teacher = _trainer(config, transform, "teacher")
     student = _trainer(config, transform, "student", base_model=teacher.outputs["model"])
 
@@ -95,9 +85,59 @@ def create_pipeline(config: PipelineConfig, baseline_strategy=LatestBlessedPrede
         eval_config=evaluation_config(config, absolute=-config.evaluation.predecessor_tolerance),
     ).with_id("Evaluator.predecessor")
 
+    gate, pusher = release_components(
+        config,
+        transform,
+        student,
+        blessing=against_teacher.outputs["blessing"],
+        push_blessing=against_predecessor.outputs["blessing"],
+    )
+    return assemble(config, [*data, teacher, student, predecessor, against_teacher, against_predecessor, gate, pusher])
+
+
+def data_components(config, splits: Mapping[str, str], unlabelled: Sequence[str] = ()) -> list:
+    """From prepared tables to tokens: ImportExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform.
+
+    Args:
+        config: A `PipelineConfig`, or another with its `paths`, `labels` and `evaluation`.
+        splits: Split -> the pattern of its files under `config.paths.data`.
+        unlabelled: Splits without labels, which statistics leave out.
+    """
+    inputs = [example_gen_pb2.Input.Split(name=split, pattern=pattern) for split, pattern in splits.items()]
+    examples = ImportExampleGen(input_base=config.paths.data, input_config=example_gen_pb2.Input(splits=inputs))
+    statistics = StatisticsGen(examples=examples.outputs["examples"], exclude_splits=list(unlabelled) or None)
+    schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    transform = Transform(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=f"{_HERE}.preprocessing.preprocessing_fn",
+        custom_config={
+            "preprocessor": config.paths.preprocessor,
+            "labels": list(config.labels),
+            "length_edges": list(config.evaluation.length_edges),
+            "code": code_fingerprint("tfmodels.text", f"{_HERE}.preprocessing"),
+        },
+        # StatisticsGen has made the same statistics, and nothing is analysed that a cache could keep.
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    return [examples, statistics, schema, validator, transform]
+
+
+def release_components(config, transform, student, *, blessing, push_blessing) -> tuple[ServingGate, AtomicPusher]:
+    """The gate that proves a student, and the Pusher.
+
+    Args:
+        config: A `PipelineConfig`, or another with its `paths`, `evaluation` and `serving`.
+        transform: The Transform component.
+        student: The student's Trainer.
+        blessing: The verdict without which the gate checks nothing.
+        push_blessing: The verdict that the Pusher needs beside the gate's.
+    """
     gate = ServingGate(
         model=student.outputs["model"],
-        model_blessing=against_teacher.outputs["blessing"],
+        model_blessing=blessing,
         examples=transform.outputs["transformed_examples"],
         split=config.evaluation.split,
         texts=config.serving.gate_texts,
@@ -107,30 +147,22 @@ def create_pipeline(config: PipelineConfig, baseline_strategy=LatestBlessedPrede
     )
     pusher = AtomicPusher(
         model=student.outputs["model"],
-        model_blessing=against_predecessor.outputs["blessing"],
+        model_blessing=push_blessing,
         infra_blessing=gate.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.paths.serving)
         ),
     ).with_id("Pusher")
+    return gate, pusher
+
+
+def assemble(config, components: Sequence) -> Pipeline:
+    """The pipeline of components, with a configuration's name, root, cache and runner arguments."""
     metadata = config.paths.metadata
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.paths.pipeline_root,
-        components=[
-            examples,
-            statistics,
-            schema,
-            validator,
-            transform,
-            teacher,
-            student,
-            predecessor,
-            against_teacher,
-            against_predecessor,
-            gate,
-            pusher,
-        ],
+        components=list(components),
         enable_cache=config.enable_cache,
         beam_pipeline_args=list(config.beam_args),
         metadata_connection_config=(sqlite_metadata_connection_config(metadata) if metadata else None),
@@ -138,12 +170,12 @@ def create_pipeline(config: PipelineConfig, baseline_strategy=LatestBlessedPrede
 
 
 def evaluation_config(
-    config: PipelineConfig, relative: float | None = None, absolute: float | None = None, least: float | None = None
+    config, relative: float | None = None, absolute: float | None = None, least: float | None = None
 ) -> tfma.EvalConfig:
     """What TFMA computes, and the bounds on the student's accuracy.
 
     Args:
-        config: The pipeline's configuration.
+        config: A `PipelineConfig`, or another with its `labels`.
         relative: The least change from the baseline's accuracy, as a fraction of it; negative for a loss.
         absolute: The same in absolute terms.
         least: The least accuracy.
@@ -201,7 +233,7 @@ def _trainer(config: PipelineConfig, transform, role: str, base_model=None):
             "preprocessor": config.paths.preprocessor,
             "training": config.paths.training,
             # The trained weights depend on the first, the artifact also on the second.
-            "code": code_fingerprint(*_TRAINING_CODE),
+            "code": code_fingerprint(*TRAINING_CODE),
             "export_code": code_fingerprint("serving"),
         },
     ).with_id(f"Trainer.{role}")

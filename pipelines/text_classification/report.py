@@ -42,7 +42,8 @@ def run_results(results: Mapping, created: str) -> RunResults:
                 fit_seconds=figures["fit_seconds"],
             )
         )
-        attention.append(Attention(name, texts["attention_pieces"], arrays["attention"]))
+        if "attention" in arrays:
+            attention.append(Attention(name, texts["attention_pieces"], arrays["attention"]))
     pushed = results["pushed"]
     verdict = (
         f"The student reached its bounds and was pushed as version {pushed['version']}."

@@ -29,8 +29,19 @@ def describe_table(console: Console, path: str, report: TableReport) -> None:
         console.print(f"  [yellow]![/] {warning}")
 
 
-def show_results(console: Console, output: Path, name: str, results: Mapping) -> None:
-    """Prints the comparison, some answers of the served model, the verdict, and what to do next."""
+def show_results(
+    console: Console, output: Path, name: str, results: Mapping, files: Mapping[str, Path] | None = None
+) -> None:
+    """Prints the comparison, some answers of the served model, the verdict, and what to do next.
+
+    Args:
+        console: The user's console.
+        output: The run's folder.
+        name: The model's name in requests.
+        results: What the job found.
+        files: What to look at -> where it is; the default is the report and the figures in the run's folder.
+    """
+    files = files or {"report": output / "report.html", "every figure": output / "results.json"}
     console.print()
     console.print(_comparison(results))
     if results["answers"] is not None:
@@ -55,8 +66,8 @@ def show_results(console: Console, output: Path, name: str, results: Mapping) ->
         console.print(f"[bold green]Pushed version {results['pushed']['version']}[/] to {serving}")
         console.print(f"  serve it:        tfmodels serve {serving} --name {name}")
     console.print(f"  follow training: tensorboard --logdir {_shown(output / 'training')}")
-    console.print(f"  report:          {_shown(output / 'report.html')}")
-    console.print(f"  every figure:    {_shown(output / 'results.json')}")
+    for what, file in files.items():
+        console.print(f"  {what + ':':<16} {_shown(file)}")
 
 
 def _comparison(results: Mapping) -> Table:

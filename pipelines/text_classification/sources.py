@@ -6,14 +6,22 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig, layer_pairs
+from pipelines.components.losses import layer_pairs
+from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
 from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory
 from tfmodels.interop import hf_config
 from tfmodels.models import Config
 from tfmodels.registry import describe_model, list_models
-from tfmodels.text import BERT_FORMAT, TextPreprocessor, WordPieceTokenizer, load_hf_tokenizer
+from tfmodels.text import (
+    BERT_FORMAT,
+    SequenceFormat,
+    TextPreprocessor,
+    Tokenizer,
+    WordPieceTokenizer,
+    load_hf_tokenizer,
+)
 
 
 def hf_folder(source: str) -> Path | None:
@@ -58,10 +66,20 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config,
         raise UserError("the student has no stages: give at least one.")
     for stage in student.stages:
         layer_pairs(stage.layer_map, sizes.num_layers, config.num_layers)
-    width = getattr(sizes, "embedding_dim", None) or sizes.hidden_dim
-    if student.embed_like_teacher and width > config.hidden_dim:
+    if student.embed_like_teacher:
+        check_widths(sizes, config)
+
+
+def check_widths(student: Config, teacher: Config) -> None:
+    """Checks that a student's token vectors can be made from its teacher's states.
+
+    Raises:
+        UserError: They are wider than those.
+    """
+    width = getattr(student, "embedding_dim", None) or student.hidden_dim
+    if width > teacher.hidden_dim:
         raise UserError(
-            f"the student's token vectors of {width} numbers cannot be made from the teacher's {config.hidden_dim}: "
+            f"the student's token vectors of {width} numbers cannot be made from the teacher's {teacher.hidden_dim}: "
             "lower the student's embedding_dim, or set its embed_like_teacher to false."
         )
 
@@ -71,14 +89,19 @@ def make_preprocessor(text: TextConfig, teacher: TeacherConfig, pairs: bool) -> 
     folder = hf_folder(teacher.source) or datasets.minilm()
     if teacher.vocabulary is not None:
         tokenizer, form = WordPieceTokenizer(teacher.vocabulary), BERT_FORMAT
-    elif (folder / "preprocessor.json").exists():
-        saved = TextPreprocessor.load(folder)
-        tokenizer, form = saved.tokenizer, saved.format
     else:
-        tokenizer, form = load_hf_tokenizer(folder)
+        tokenizer, form = tokenizer_of(folder)
     if text.lowercase is not None and isinstance(tokenizer, WordPieceTokenizer):
         tokenizer = WordPieceTokenizer(tokenizer.get_vocabulary(), lowercase=text.lowercase)
     return TextPreprocessor(tokenizer, text.sequence_length, pair=pairs, format=form)
+
+
+def tokenizer_of(folder: Path) -> tuple[Tokenizer, SequenceFormat]:
+    """The tokeniser that lies beside a model, and its family's format: as we save it, or as transformers does."""
+    if (folder / "preprocessor.json").exists():
+        saved = TextPreprocessor.load(folder)
+        return saved.tokenizer, saved.format
+    return load_hf_tokenizer(folder)
 
 
 def save_preprocessor(preprocessor: TextPreprocessor, root: Path) -> Path:

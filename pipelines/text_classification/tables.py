@@ -46,7 +46,7 @@ class TableConfig:
     Attributes:
         path: The file.
         text_column: The column of the text.
-        label_column: The column of the class: strings, integers or booleans.
+        label_column: The column of the class: strings, integers or booleans; None reads texts alone.
         text_pair_column: The column of the second text, for pairs.
         split_column: The column that says train, validation or test. Without it, rows are split by a hash of the text.
         format: One of `FORMATS`; None goes by the file's extension.
@@ -56,7 +56,7 @@ class TableConfig:
 
     path: str
     text_column: str = "text"
-    label_column: str = "label"
+    label_column: str | None = "label"
     text_pair_column: str | None = None
     split_column: str | None = None
     format: str | None = None
@@ -126,8 +126,23 @@ def read_rows(config: TableConfig) -> Iterator[Row]:
     if not os.access(path, os.R_OK):
         raise UserError(f"{path} may not be read by this user: change its permissions.")
     readers = {"csv": _csv, "tsv": _csv, "jsonl": _json_lines, "parquet": _parquet, "tfrecord": _tfrecord}
+    yield from _undamaged(path, readers[kind](path, config))
+
+
+def line_rows(path: Path, column: str) -> Iterator[Row]:
+    """Yields the lines of a text file, gzipped or not, as rows of one column.
+
+    Raises:
+        UserError: The file is missing, damaged or not UTF-8.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: give the path of your texts{_similar_file(path)}.")
+    yield from _undamaged(path, (Row(number, f"line {number}", {column: line}) for number, line in _lines(path)))
+
+
+def _undamaged(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
     try:
-        yield from readers[kind](path, config)
+        yield from rows
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}): copy or compress it again.") from error
 

@@ -1,4 +1,4 @@
-"""The Trainers' callbacks: fine-tune the teacher, distil the student.
+"""The Trainers' callbacks: fine-tune the teacher, distil the student. `pipelines.distillation` shares their parts.
 
 Both are thin: they read what Transform wrote, build models by `tfmodels`, train them by `tfmodels.training.fit`, export
 them by `serving.export_savedmodel`, and leave beside the export what the student, the gate and the report need. Every
@@ -12,6 +12,7 @@ import hashlib
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -26,32 +27,24 @@ import tfmodels
 from pipelines.components.configuration import from_dict
 from pipelines.components.epoch_lines import EpochLines, progress
 from pipelines.components.files import is_remote, local_copy, local_output
+from pipelines.components.losses import make_losses
 from pipelines.components.model_artifact import keras_uri, load_keras, save_keras
 from pipelines.text_classification.configs import (
     ServingConfig,
     StageConfig,
     StudentConfig,
     TeacherConfig,
-    layer_pairs,
 )
 from pipelines.text_classification.data import SPLITS
 from pipelines.text_classification.sources import hf_folder
 from serving import export_savedmodel
-from tfmodels.distillation import (
-    AttentionScores,
-    Distiller,
-    Embeddings,
-    HiddenStates,
-    LogitRegression,
-    SoftLabels,
-    embed_like_teacher,
-    random_spans,
-)
+from tfmodels.distillation import Distiller, embed_like_teacher, random_spans
 from tfmodels.errors import UserError
 from tfmodels.layers import FirstTokenPooling, MeanPooling
 from tfmodels.models import TextClassifier
 from tfmodels.text import TextPreprocessor
 from tfmodels.training import Batches, FitConfig, fit, policy_for
+from tfmodels.training.strategies import is_chief, on_chief, strategy_for
 from tfmodels.training.tensorboard import (
     AttentionPictures,
     Hyperparameters,
@@ -65,18 +58,21 @@ _POOLINGS = {"mean": MeanPooling, "first": FirstTokenPooling, "pooler": lambda: 
 
 def run_teacher(fn_args) -> None:
     """Fine-tunes the teacher; see `TeacherConfig`."""
-    task = _Task(fn_args)
-    config = from_dict(TeacherConfig, task.settings["teacher"])
+    config = from_dict(TeacherConfig, fn_args.custom_config["teacher"])
+    strategy = strategy_for(config.fit.strategy)  # Workers meet before anything is computed.
+    task = TrainingTask(fn_args)
 
     def build(precision):
         return build_teacher(config, len(task.labels), precision)
 
     keras.utils.set_random_seed(config.fit.seed)
-    model = build(config.fit.precision)
+    with strategy.scope():
+        model = build(config.fit.precision)
     # Keras finds the loss of an output by the name of its target.
     train, validation = (task.batches(split, config.fit, "logits") for split in ("train", "validation"))
     directory = task.training_directory("teacher", config, train)
     started = time.monotonic()
+    shown = [EpochLines("teacher", config.fit), *task.pictures(directory, model, config)] if is_chief(strategy) else []
     history = fit(
         model,
         train,
@@ -85,105 +81,136 @@ def run_teacher(fn_args) -> None:
         directory,
         loss={"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
         metrics={"logits": [keras.metrics.SparseCategoricalAccuracy("accuracy")]},
-        callbacks=[EpochLines("teacher", config.fit), *task.pictures(directory, model, config)],
+        callbacks=shown,
         verbose=0,
     )
-    task.save(
-        _in_float32(model, build, config.fit.precision),
-        "teacher",
-        f"A text classifier fine-tuned from {config.source}.",
-        config,
-        {"fine-tuning": history},
-        time.monotonic() - started,
-    )
+    seconds = time.monotonic() - started
+
+    def save():
+        description = f"A text classifier fine-tuned from {config.source}."
+        model_to_save = in_float32(model, build, config.fit.precision)
+        task.save(model_to_save, "teacher", description, config, {"fine-tuning": history}, seconds)
+
+    on_chief(strategy, save)
 
 
 def run_student(fn_args) -> None:
     """Distils the student from the teacher's Model artifact; see `StudentConfig`."""
-    task = _Task(fn_args)
-    config = from_dict(StudentConfig, task.settings["student"])
+    config = from_dict(StudentConfig, fn_args.custom_config["student"])
+    strategy_for(config.stages[0].fit.strategy)  # Workers meet before anything is computed.
+    task = TrainingTask(fn_args)
+
+    teacher, _ = load_keras(keras_uri(fn_args.base_model))
+
+    def batches(split, stage):
+        return task.batches(split, stage.fit, spans_per_text=stage.spans_per_text if split == "train" else 0)
+
+    def answered(split, rows, stage, distiller):
+        if not stage.cache_teacher or stage.attention_scores:
+            return rows
+        if split == "train":
+            progress.info("student: asking the teacher once about every row", extra={"passing": True})
+        return _with_teacher(rows, distiller)
+
+    train_student(task, config, teacher, stage_losses, batches, answered)
+
+
+def train_student(
+    task: TrainingTask,
+    config,
+    teacher: TextClassifier,
+    losses_of,
+    batches_of,
+    answered,
+    states: np.ndarray | None = None,
+) -> None:
+    """Distils a student through its stages and saves it.
+
+    Args:
+        task: The Trainer's task.
+        config: A `StudentConfig`, or another with its fields.
+        teacher: The teacher.
+        losses_of: Makes a stage's losses, given the stage and the number of layers of student and teacher.
+        batches_of: Makes the `Batches` of a split, "train" or "validation", and a stage.
+        answered: Adds to them, given the split, the batches, the stage and its `Distiller`, what the teacher says;
+            what it does not add the teacher computes in every step.
+        states: What `token_states` gives for the teacher, where it has been asked already.
+    """
 
     def build(precision):
         return build_student(config, len(task.labels), precision)
 
     precision = config.stages[0].fit.precision
     keras.utils.set_random_seed(config.stages[0].fit.seed)
-    student = build(precision)
-    teacher, _ = load_keras(keras_uri(fn_args.base_model))
+    strategy = strategy_for(config.stages[0].fit.strategy)
+    with strategy.scope():
+        student = build(precision)
     started = time.monotonic()
     if config.embed_like_teacher:
-        progress.info("student: asking the teacher about every token", extra={"passing": True})
+        if states is None:
+            progress.info("student: asking the teacher about every token", extra={"passing": True})
         tokenizer = task.preprocessor.tokenizer
-        embed_like_teacher(student, teacher, first=tokenizer.cls_token_id, last=tokenizer.sep_token_id)
+        embed_like_teacher(student, teacher, first=tokenizer.cls_token_id, last=tokenizer.sep_token_id, states=states)
     histories = {}
     for number, stage in enumerate(config.stages, start=1):
         name = f"student, stage {number} of {len(config.stages)}" if len(config.stages) > 1 else "student"
-        train = task.batches("train", stage.fit, spans_per_text=stage.spans_per_text)
-        validation = task.batches("validation", stage.fit)
+        batches = {split: batches_of(split, stage) for split in ("train", "validation")}
         # What a stage gives depends on the stages before it.
         recipe = dataclasses.replace(config, stages=config.stages[:number])
-        directory = task.training_directory(f"student-{number}", recipe, train, teacher)
-        callbacks = [EpochLines(name, stage.fit), *task.pictures(directory, student, stage)]
-        histories[name] = _distil(student, teacher, stage, train, validation, directory, name, callbacks)
+        directory = task.training_directory(f"student-{number}", recipe, batches["train"], teacher)
+        layers = (model.backbone.config.num_layers for model in (student, teacher))
+        with strategy.scope():
+            distiller = Distiller(student, teacher, losses_of(stage, *layers), stage.hard_label_weight)
+        train, validation = (answered(split, rows, stage, distiller) for split, rows in batches.items())
+        callbacks = []
+        if is_chief(strategy):
+            callbacks = [EpochLines(name, stage.fit), *task.pictures(directory, student, stage)]
+        histories[name] = fit(distiller, train, validation, stage.fit, directory, callbacks=callbacks, verbose=0)
     seconds = time.monotonic() - started
-    # The vectors of the served model, for TensorBoard's projector, with the last stage's logs.
-    test = task.rows("test")
-    columns = {"label": [task.labels[label] for label in test.labels], "text": [" | ".join(row) for row in test.texts]}
-    vectors = sentence_vectors(student, task.batches("test", FitConfig(batch_size=128)))
-    write_projector(directory / "logs", "test texts", vectors, columns)
-    task.save(
-        _in_float32(student, build, precision),
-        "student",
-        f"A text classifier ({config.preset}, smaller) distilled from a fine-tuned teacher.",
-        config,
-        histories,
-        seconds,
-    )
+
+    def save():
+        # The vectors of the served model, for TensorBoard's projector, with the last stage's logs.
+        test = task.rows("test")
+        texts = [" | ".join(row) for row in test.texts]
+        columns = {"label": [task.labels[label] for label in test.labels], "text": texts}
+        vectors = sentence_vectors(student, task.batches("test", FitConfig(batch_size=128)))
+        write_projector(directory / "logs", "test texts", vectors, columns)
+        description = f"A text classifier ({config.preset}, smaller) distilled from a fine-tuned teacher."
+        task.save(in_float32(student, build, precision), "student", description, config, histories, seconds)
+
+    on_chief(strategy, save)
 
 
 def build_teacher(config: TeacherConfig, num_classes: int, precision: str) -> TextClassifier:
     """The teacher before fine-tuning: pretrained weights under a new head."""
-    head = {"num_classes": num_classes, "dropout": config.dropout, "pooling": _pooling(config.pooling)}
-    policy = policy_for(precision)
-    folder = hf_folder(config.source)
-    if folder is not None:
-        return tfmodels.from_hf(folder, task=TextClassifier, dtype=policy, **head)
-    return TextClassifier(tfmodels.create_model(config.source, dtype=policy, **config.overrides), **head)
+    return _build(hf_folder(config.source), config.source, config, num_classes, precision)
 
 
 def build_student(config: StudentConfig, num_classes: int, precision: str) -> TextClassifier:
-    """The student, with random weights."""
-    backbone = tfmodels.create_model(config.preset, dtype=policy_for(precision), **config.overrides)
-    return TextClassifier(backbone, num_classes, config.dropout, _pooling(config.pooling))
+    """The student: with random weights, or those of an encoder in Hugging Face's layout under a new head."""
+    folder = Path(config.preset)
+    return _build(folder if (folder / "config.json").exists() else None, config.preset, config, num_classes, precision)
+
+
+def _build(folder: Path | None, preset: str, config, num_classes: int, precision: str) -> TextClassifier:
+    head = {"num_classes": num_classes, "dropout": config.dropout, "pooling": _pooling(config.pooling)}
+    policy = policy_for(precision)
+    if folder is not None:
+        return tfmodels.from_hf(folder, task=TextClassifier, dtype=policy, **head)
+    return TextClassifier(tfmodels.create_model(preset, dtype=policy, **config.overrides), **head)
 
 
 def stage_losses(stage: StageConfig, student_layers: int, teacher_layers: int) -> list:
     """The distillation losses of a stage; those with weight zero are left out."""
-    pairs = layer_pairs(stage.layer_map, student_layers, teacher_layers)
-    losses = []
-    if stage.soft_labels:
-        losses.append(SoftLabels(stage.temperature, stage.soft_labels, name="soft_labels"))
-    if stage.logits:
-        losses.append(LogitRegression(stage.logits, name="logit_regression"))
-    if stage.embeddings:
-        losses.append(Embeddings(stage.embeddings, name="embeddings"))
-    if stage.hidden_states:
-        losses.append(HiddenStates(pairs, stage.hidden_states, name="hidden_states"))
-    if stage.attention_scores:
-        # Layers count from 1 in the map, attention scores from 0.
-        scores = {ours - 1: theirs - 1 for ours, theirs in pairs.items()}
-        losses.append(AttentionScores(scores, stage.attention_scores, name="attention_scores"))
-    return losses
-
-
-def _distil(student, teacher, stage, train, validation, directory, name, callbacks):
-    """Trains the student through one stage; returns the history."""
-    layers = (model.backbone.config.num_layers for model in (student, teacher))
-    distiller = Distiller(student, teacher, stage_losses(stage, *layers), stage.hard_label_weight)
-    if stage.cache_teacher and not stage.attention_scores:
-        progress.info("%s: asking the teacher once about every row", name, extra={"passing": True})
-        train, validation = (_with_teacher(batches, distiller) for batches in (train, validation))
-    return fit(distiller, train, validation, stage.fit, directory, callbacks=callbacks, verbose=0)
+    layers = {"layer_map": stage.layer_map}
+    chosen = {
+        "soft_labels": {"weight": stage.soft_labels, "temperature": stage.temperature},
+        "logit_regression": {"weight": stage.logits},
+        "embeddings": {"weight": stage.embeddings},
+        "hidden_states": {"weight": stage.hidden_states, **layers},
+        "attention_scores": {"weight": stage.attention_scores, **layers},
+    }
+    return make_losses(chosen, student_layers, teacher_layers)
 
 
 def _with_teacher(batches: Batches, distiller: Distiller) -> Batches:
@@ -192,15 +219,20 @@ def _with_teacher(batches: Batches, distiller: Distiller) -> Batches:
     return batches.with_targets({f"teacher/{name}": values for name, values in outputs.items()})
 
 
+def _attends(model: TextClassifier) -> bool:
+    """Whether the model has attention to show; a recurrent student has none."""
+    return bool(model.with_intermediates().output.get("attention_scores"))
+
+
 def _pooling(name: str):
     if name not in _POOLINGS:
         raise UserError(f"there is no pooling {name!r}: choose one of {', '.join(_POOLINGS)}.")
     return _POOLINGS[name]()
 
 
-def _in_float32(model, build, precision: str):
-    """The model computing in float32, which every server runs well, whatever it was trained in."""
-    if precision == "float32":
+def in_float32(model, build, precision: str):
+    """The model on one device, computing in float32, which every server runs well, whatever it was trained in."""
+    if precision == "float32" and model.distribute_strategy is tf.distribute.get_strategy():
         return model
     twin = build("float32")
     twin.set_weights(model.get_weights())
@@ -216,7 +248,7 @@ class _Rows(NamedTuple):
     slices: list[str]  # the length bucket of each row
 
 
-class _Task:
+class TrainingTask:
     """What both Trainers do alike: reading the data, naming the training folder, saving the result."""
 
     def __init__(self, fn_args):
@@ -234,12 +266,15 @@ class _Task:
             self._rows[split] = self._read(split)
         return self._rows[split]
 
-    def _read(self, split: str) -> _Rows:
+    def columns(self, split: str, features: Mapping[str, object]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        """Features of a split's examples, in the files' order.
+
+        Args:
+            split: The split.
+            features: Name -> how `tf.io.parse_example` takes it.
+        """
         patterns = [p for p in [*self.fn_args.train_files, *self.fn_args.eval_files] if f"/Split-{split}/" in p]
         files = sorted(tf.io.gfile.glob(patterns))
-        names = self.preprocessor.feature_names
-        written = tft.TFTransformOutput(self.fn_args.transform_graph_path).transformed_feature_spec()
-        features = {name: written[name] for name in ("token_ids", "label", "length_bucket", *names)}
         # TFX's own reader parses one record after the other. This one is parallel, and yet keeps the files' order,
         # which decides the batches.
         parsed = (
@@ -248,18 +283,23 @@ class _Task:
             .map(lambda records: tf.io.parse_example(records, features), num_parallel_calls=tf.data.AUTOTUNE)
         )
         batches = list(parsed)
-        labels = np.concatenate([batch["label"].numpy() for batch in batches])
-        if labels.min() < 0:
+        return {name: tf.concat([batch[name] for batch in batches], axis=0) for name in features}
+
+    def _read(self, split: str) -> _Rows:
+        names = self.preprocessor.feature_names
+        written = tft.TFTransformOutput(self.fn_args.transform_graph_path).transformed_feature_spec()
+        columns = self.columns(split, {name: written[name] for name in ("token_ids", "label", "length_bucket", *names)})
+        labels = columns["label"].numpy()
+        if split in SPLITS and labels.min() < 0:
             raise UserError(
                 f"{np.sum(labels < 0):,} rows of the {split} split have a label that is none of "
                 f"{', '.join(self.labels)}: prepare the data and the configuration from the same table."
             )
 
         def decoded(name):
-            return [value.decode("utf-8") for batch in batches for value in batch[name].numpy()]
+            return [value.decode("utf-8") for value in columns[name].numpy()]
 
-        token_ids = tf.concat([batch["token_ids"] for batch in batches], axis=0)
-        return _Rows(token_ids, labels, list(zip(*map(decoded, names))), decoded("length_bucket"))
+        return _Rows(columns["token_ids"], labels, list(zip(*map(decoded, names))), decoded("length_bucket"))
 
     def batches(self, split: str, config: FitConfig, target: str = "labels", spans_per_text: int = 0) -> Batches:
         """A split as batches for training; the labels are the target of that name.
@@ -274,21 +314,12 @@ class _Task:
             parts = tf.RaggedTensor.from_row_lengths(np.concatenate(parts), [len(part) for part in parts])
             token_ids = tf.concat([token_ids.with_row_splits_dtype(tf.int64), parts], axis=0)
             labels = np.concatenate([labels, np.full(spans, -1)])
-        return Batches(
-            token_ids,
-            {target: labels},
-            config.batch_size,
-            segment_ids=self._segments(token_ids),
-            seed=config.seed,
-        )
+        return self.make_batches(token_ids, {target: labels}, config)
 
-    def _segments(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor | None:
-        """The segments of the family's format; None where all are 0."""
-        preprocessor = self.preprocessor
-        if not any(segment for _, segment in preprocessor.format.parts(preprocessor.pair)):
-            return None
-        padded = preprocessor.pad(token_ids)["segment_ids"]
-        return tf.RaggedTensor.from_tensor(padded, lengths=token_ids.row_lengths())
+    def make_batches(self, token_ids: tf.RaggedTensor, targets: dict, config: FitConfig) -> Batches:
+        """Rows as batches, with the segments of the family's format."""
+        segments = self.preprocessor.segments(token_ids)
+        return Batches(token_ids, targets, config.batch_size, segment_ids=segments, seed=config.seed)
 
     def training_directory(self, name: str, recipe, train: Batches, teacher: keras.Model | None = None) -> Path:
         """Where `fit` keeps its state: a folder named by all that the result depends on.
@@ -318,8 +349,10 @@ class _Task:
         arrays |= {f"{split}_tokens": self.rows(split).token_ids.row_lengths() for split in SPLITS}
         self._export(model, name, description, recipe, figures)
         save_keras(model, self.preprocessor, keras_uri(self.fn_args.serving_model_dir))
-        pieces, arrays["attention"] = sentence_attention(model, self.preprocessor, self.sentence)
-        texts = {"texts": test.texts, "slices": test.slices, "attention_pieces": pieces}
+        texts = {"texts": test.texts, "slices": test.slices}
+        if _attends(model):
+            pieces, arrays["attention"] = sentence_attention(model, self.preprocessor, self.sentence)
+            texts["attention_pieces"] = pieces
         run = {"name": name, "fit_seconds": fit_seconds, "recipe": recipe, "history": histories, "figures": figures}
         with local_output(self.fn_args.model_run_dir) as folder:
             (folder / "history.json").write_text(json.dumps(run, indent=2), encoding="utf-8")
@@ -336,7 +369,8 @@ class _Task:
     def pictures(self, directory: Path, model, recipe) -> list:
         """What TensorBoard shows beside the scalars: hyperparameters and attention."""
         logs = directory / "logs"
-        return [Hyperparameters(logs, recipe), AttentionPictures(logs, model, self.preprocessor, self.sentence)]
+        shown = [AttentionPictures(logs, model, self.preprocessor, self.sentence)] if _attends(model) else []
+        return [Hyperparameters(logs, recipe), *shown]
 
     def _export(self, model, name, description, recipe, figures):
         texts = self.rows("validation").texts[: self.serving.warmup_texts]

@@ -9,8 +9,15 @@ from tests.support import to_numpy, token_batch
 from tests.support.gradients import finite_differences, gradients_of
 from tests.support.oracles import softmax
 from tests.support.tensors import assert_close
-from tfmodels.distillation import AttentionScores, Embeddings, HiddenStates, LogitRegression, SoftLabels
-from tfmodels.models import TextClassifier
+from tfmodels.distillation import (
+    AttentionScores,
+    CosineHiddenStates,
+    Embeddings,
+    HiddenStates,
+    LogitRegression,
+    SoftLabels,
+)
+from tfmodels.models import MaskedLM, TextClassifier
 
 B, T, D, DT, N, C = 3, 4, 6, 5, 2, 3
 REAL = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], bool)
@@ -77,6 +84,29 @@ def test_logit_regression_does_not_see_what_no_softmax_sees():
     assert float(LogitRegression()(student, teacher, REAL)) == pytest.approx(0, abs=1e-10)
 
 
+@pytest.mark.parametrize("loss", [SoftLabels(2.0), LogitRegression()], ids=["soft labels", "regression"])
+def test_logits_at_every_token_are_compared_at_real_ones(loss):
+    loss.prepare(MaskedLM(tiny(vocabulary_size=C)), {"logits": C})
+    assert float(loss.count(REAL)) == REAL.sum()
+
+    def oracle(student, teacher):
+        pairs = [
+            (student["logits"][b, t], teacher["logits"][b, t].astype("float64"))
+            for b in range(B)
+            for t in range(T)
+            if REAL[b, t]
+        ]
+        if isinstance(loss, LogitRegression):
+            return np.mean([np.mean(((x - x.mean()) - (y - y.mean())) ** 2) for x, y in pairs])
+        softened = [(softmax(y / 2), softmax(x / 2)) for x, y in pairs]
+        return 4 * np.mean([np.sum(p * np.log(p / q)) for p, q in softened])
+
+    student, teacher = {"logits": random(B, T, C, seed=0)}, {"logits": random(B, T, C, seed=1)}
+    check_loss(loss, oracle, student, teacher)
+    noisy = {"logits": np.where(REAL[:, :, None], student["logits"], 100)}
+    assert float(loss(noisy, teacher, REAL)) == float(loss(student, teacher, REAL))
+
+
 def test_soft_labels_of_equal_models_are_zero_and_stay_finite():
     logits = np.array([[1e4, -1e4, 0.0]] * B, "float32")
     loss = SoftLabels(2.0)
@@ -134,6 +164,68 @@ def test_the_maps_of_hidden_states_learn_too():
     assert_close(gradient, finite_differences(oracle, kernel), 1e-5)
 
 
+def cosine_oracle(layer_map, maps):
+    """1 - cos, averaged over real tokens and summed over layers; `maps` are matrices by the student's layer, or {}."""
+
+    def oracle(student, teacher):
+        total = 0.0
+        for ours, theirs in layer_map.items():
+            apart = []
+            for b, t in np.argwhere(REAL):
+                x, y = (
+                    student[f"hidden_states/{ours}"][b, t],
+                    teacher[f"hidden_states/{theirs}"][b, t].astype("float64"),
+                )
+                x = x @ maps[ours] if maps else x
+                apart.append(1 - x @ y / np.sqrt((x @ x) * (y @ y)))
+            total += np.mean(apart)
+        return total
+
+    return oracle
+
+
+@pytest.mark.parametrize("layer_map", [{3: 6}, {0: 0, 1: 2, 3: 1}])
+@pytest.mark.parametrize("width", [D, DT], ids=["as wide", "narrower"])
+def test_cosines_are_those_of_states_at_real_tokens(layer_map, width):
+    loss = CosineHiddenStates(layer_map)
+    loss.prepare(TextClassifier(tiny(hidden_dim=D, num_heads=2), C), dict.fromkeys(loss.teacher_names, width))
+    maps = {} if width == D else {ours: random(D, width, seed=10 + ours) for ours in layer_map}
+    assert len(loss.weights) == len(maps), "there are maps where the widths differ alone"
+    loss.set_weights(list(maps.values()))
+    check_loss(
+        loss,
+        cosine_oracle(layer_map, maps),
+        {f"hidden_states/{ours}": random(B, T, D, seed=ours) for ours in layer_map},
+        {f"hidden_states/{theirs}": random(B, T, width, seed=20 + theirs) for theirs in layer_map.values()},
+    )
+
+
+def test_cosines_see_directions_and_not_lengths_and_bear_zeros():
+    loss = CosineHiddenStates({1: 1})
+    loss.prepare(TextClassifier(tiny(hidden_dim=D, num_heads=2), C), {"hidden_states/1": D})
+    states = random(B, T, D, seed=0)
+    for factor, wanted in ((7.0, 0.0), (-0.1, 2.0)):
+        value = float(loss({"hidden_states/1": states}, {"hidden_states/1": factor * states}, REAL))
+        assert value == pytest.approx(wanted, abs=1e-6)
+    zeros = keras.Variable(np.where(REAL[:, :, None], states, 0) * (np.arange(B) > 0)[:, None, None].astype("float32"))
+    value, (gradient,) = gradients_of(
+        lambda: loss({"hidden_states/1": keras.ops.convert_to_tensor(zeros)}, {"hidden_states/1": states}, REAL),
+        [zeros],
+    )
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_a_student_without_attention_is_told_so():
+    student = TextClassifier(tiny("bilstm"), C)
+    with pytest.raises(ValueError, match="bilstm does not attend: leave AttentionScores out"):
+        AttentionScores({0: 0}).prepare(student, {})
+    loss = HiddenStates({0: 0, 2: 4})
+    loss.prepare(student, dict.fromkeys(loss.teacher_names, DT))
+    assert [tuple(weight.shape) for weight in loss.weights] == [(9, DT), (14, DT)]
+    with pytest.raises(ValueError, match="the student has no layer 3; its indices go from 0 to 2"):
+        HiddenStates({3: 0}).prepare(student, {"hidden_states/0": DT})
+
+
 def test_embeddings_are_hidden_states_of_the_first_alone():
     embeddings, states = prepared(Embeddings()), prepared(HiddenStates({0: 0}))
     assert embeddings.teacher_names == ("hidden_states/0",)
@@ -181,6 +273,7 @@ def test_teachers_in_half_precision_are_compared_in_float32():
 def test_what_stands_at_padding_does_not_matter():
     for loss, name, shape, axes in (
         (prepared(HiddenStates({1: 1})), "hidden_states/1", (B, T, D), (REAL[:, :, None],)),
+        (prepared(CosineHiddenStates({1: 1})), "hidden_states/1", (B, T, D), (REAL[:, :, None],)),
         (AttentionScores({1: 1}), "attention_scores/1", (B, N, T, T), (REAL[:, None, :, None], REAL[:, None, None])),
     ):
         loss.prepare(TextClassifier(tiny(hidden_dim=D), C), {name: D})
@@ -218,7 +311,14 @@ def test_models_of_other_numbers_of_heads_share_no_attention():
 
 
 @pytest.mark.parametrize(
-    "loss", [SoftLabels(2.0, weight=0.5), HiddenStates({1: 2}), AttentionScores({0: 3}, weight=2.0), Embeddings(3.0)]
+    "loss",
+    [
+        SoftLabels(2.0, weight=0.5),
+        HiddenStates({1: 2}),
+        CosineHiddenStates({1: 2}, 0.2),
+        AttentionScores({0: 3}, weight=2.0),
+        Embeddings(3.0),
+    ],
 )
 def test_losses_go_through_their_configuration(loss):
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))

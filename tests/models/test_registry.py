@@ -49,6 +49,12 @@ PUBLISHED = {
     "transformer_xl_standard": 150_850_870,
     "transformer_xl_large": 283_885_936,
     "transformer_xl_enwik8": 41_066_496,
+    # The papers' 24 and 33 millions, less the softmax's bias and one of two biases an LSTM; released: V = 238,462.
+    "awd_lstm_penn_treebank": 24_200_800,
+    "awd_lstm_wikitext2": 33_512_000,
+    "ulmfit": 115_585_600,
+    # Beside the table of 30,522 word pieces: 0.96 millions with the classifier's 60,602 (tests/models/test_bilstm.py).
+    "bilstm": 30_522 * 600 + 901_200,
 }
 
 
@@ -91,9 +97,24 @@ def counted_transformer_xl(config):
     return embeddings + config.num_layers * (5 * d * d + 2 * d + 4 * d + 2 * d * f + f + d)
 
 
+def counted_bilstm(config):
+    """Four gates a direction, each of the input, the state and a bias; the next layer reads both directions."""
+    e, d, h = config.embedding_dim, config.hidden_dim, config.hidden_dim // 2
+    layers = [2 * 4 * (width * h + h * h + h) for width in [e] + [d] * (config.num_layers - 1)]
+    return config.vocabulary_size * e + sum(layers)
+
+
+def counted_awd_lstm(config):
+    """Embeddings, and four gates an LSTM, each of the input, the state and a bias."""
+    widths = [config.hidden_dim, *[config.intermediate_dim] * (config.num_layers - 1), config.hidden_dim]
+    return config.vocabulary_size * widths[0] + sum(4 * h * (d + h + 1) for d, h in pairwise(widths))
+
+
 # By the name of the configuration's class: a family's count, from its paper.
 COUNTED = {
+    "AwdLSTMConfig": counted_awd_lstm,
     "BertConfig": counted,
+    "BilstmConfig": counted_bilstm,
     "RobertaConfig": lambda config: counted(config, other_rows=514 + 1),
     "NezhaConfig": lambda config: counted(config, other_rows=2),
     "ErnieConfig": counted,

@@ -15,7 +15,9 @@ _XL = {name: size for name, size in _BERT.items() if name != "max_sequence_lengt
 # By the name of the configuration's class.
 _TINY = {
     "AlbertConfig": {**_BERT, "embedding_dim": 6},
+    "AwdLSTMConfig": {"vocabulary_size": 51, "num_layers": 3, "hidden_dim": 14, "intermediate_dim": 19},
     "BertConfig": _BERT,
+    "BilstmConfig": {"vocabulary_size": 51, "num_layers": 2, "hidden_dim": 14, "embedding_dim": 9, "dense_dim": 11},
     "ElectraConfig": {**_BERT, "embedding_dim": 6},
     "ErnieConfig": _BERT,
     "NezhaConfig": {**_BERT, "max_distance": 4},

@@ -14,7 +14,7 @@ import tfmodels
 from pipelines.commands import OBJECTIVES
 from pipelines.components.baseline_gate import BASELINES
 from pipelines.pretraining import components, trainer
-from pipelines.pretraining.configs import RowsConfig
+from pipelines.pretraining.configs import EncoderConfig, RowsConfig
 from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
 from pipelines.pretraining.judgement import judge
 from pipelines.pretraining.recipes import (
@@ -227,7 +227,7 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
     memory = {"memory_length": 32} if chosen.streams else {}
     overrides = {**memory, **overrides_for(chosen.preset), **chosen.overrides}
     encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides)
-    models = trainer.make_models(chosen, chosen.preset, encoder, rows, config, rare_words)
+    models = trainer.make_models(chosen, EncoderConfig(), encoder, rows, config, rare_words)
     mixed = (trainer.mixed(tasks, config) for tasks in (train, validation))
     stages, model = trainer._fit_stages(models, *mixed, config, tmp_path / "fit", name)
     learnt_from = train[0].rows.token_ids
@@ -273,7 +273,7 @@ def test_attention_stays_within_the_documents_of_a_row(preprocessors, name, tmp_
     else:
         assert tf.reduce_max(inputs["document_ids"]) > 0
     encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides_for(chosen.preset))
-    models = trainer.make_models(chosen, chosen.preset, encoder, rows, config, None)
+    models = trainer.make_models(chosen, EncoderConfig(), encoder, rows, config, None)
     stages, _ = trainer._fit_stages(models, train.batches, validation.batches, config, tmp_path / "fit", name)
     assert all(np.isfinite(history["val_loss"]).all() for _, history in stages)
     trainer.save_encoder(encoder, preprocessor, tmp_path / "encoder")
@@ -445,6 +445,19 @@ def test_an_objective_without_a_generator_is_told_so():
         make_generator("bert_tiny", backbone, None)
 
 
+def test_a_generator_has_the_papers_proportions_or_sizes_of_its_own():
+    backbone = tfmodels.create_model("electra_small", **SMALL, embedding_dim=32, vocabulary_size=50)
+    plain = make_generator("electra_small", backbone, None).config
+    # Of the paper's small model a quarter: half a head is one.
+    assert (plain.num_heads, plain.hidden_dim, plain.intermediate_dim, plain.num_layers) == (1, 16, 16, 2)
+    wide = make_generator("electra_small", backbone, None, {"num_heads": 2, "hidden_dim": 24, "num_layers": 1}).config
+    assert (wide.num_heads, wide.hidden_dim, wide.intermediate_dim, wide.num_layers) == (2, 24, 16, 1)
+    with pytest.raises(UserError, match="its vocabulary_size cannot differ"):
+        make_generator("electra_small", backbone, None, {"vocabulary_size": 60})
+    with pytest.raises(UserError, match="did you mean 'num_heads'"):
+        make_generator("electra_small", backbone, None, {"num_head": 2})
+
+
 # --- the pipeline
 
 
@@ -508,6 +521,11 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ),
         ({"objective": "ernie", "rows": {"names": "nowhere.txt"}}, "nowhere.txt cannot be read"),
         ({"objective": "ernie2", "encoder": {"preset": "bert_tiny"}}, "no field 'num_tasks'"),
+        (
+            {"objective": "albert", "encoder": {"overrides": {"positions": "relative_key"}}},
+            "ALBERT scales 'relative_key' otherwise: it cannot be saved",
+        ),
+        ({"encoder": {"generator": {"hidden_dim": 8}}}, "bert has no generator: leave encoder.generator out, or cho"),
         ({"rows": {"within_documents": True}}, "rows of several documents, which bert does not have"),
         ({"objective": "unilm", "encoder": {"overrides": {"num_segments": 2}}}, "unilm sets num_segments=6 itself"),
     ],

@@ -59,6 +59,8 @@ def xlnets_sentencepiece():
 # By the name of the backbone's class: a preset, its kind of tokeniser, and a task. A new family adds a line.
 FAMILIES = {
     "AlbertBackbone": ("albert_base", alberts_sentencepiece, TextEmbedder),
+    "AwdLSTMBackbone": ("ulmfit", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
+    "BilstmBackbone": ("bilstm", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "BertBackbone": ("bert_base", wordpiece, TextEmbedder),
     "ElectraBackbone": ("electra_small", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "ErnieBackbone": ("ernie2_base", wordpiece, lambda backbone: TextClassifier(backbone, 3)),

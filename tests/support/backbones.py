@@ -81,9 +81,10 @@ def check_intermediates(model):
     assert set(named) == {*outputs, "hidden_states", "attention_scores"}
     for name, value in outputs.items():
         np.testing.assert_array_equal(named[name], value)
-    config = getattr(model, "backbone", model).config
-    assert [state.shape for state in named["hidden_states"]] == [(3, 7, config.hidden_dim)] * (config.num_layers + 1)
-    assert [score.shape for score in named["attention_scores"]] == [(3, config.num_heads, 7, 7)] * config.num_layers
+    backbone = getattr(model, "backbone", model)
+    assert len(backbone.hidden_dims) == backbone.config.num_layers + 1
+    assert [state.shape for state in named["hidden_states"]] == [(3, 7, width) for width in backbone.hidden_dims]
+    assert [score.shape for score in named["attention_scores"]] == [(3, n, 7, 7) for n in backbone.attention_heads]
     assert all(score.dtype == "float32" for score in named["attention_scores"])
     if "sequence_output" in outputs:
         np.testing.assert_array_equal(named["hidden_states"][-1], outputs["sequence_output"])

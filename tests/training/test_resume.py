@@ -173,7 +173,7 @@ def test_a_failed_save_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full_disk)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=r"file cannot be written .*No space left.*the checkpoint before it is whole"):
         save_variables([variable], tmp_path / "file", {"epoch": 2})
     assert restore_variables([variable], tmp_path / "file") == {"epoch": 1}
     assert json.dumps(os.listdir(tmp_path)) == '["file"]'

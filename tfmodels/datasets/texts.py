@@ -89,6 +89,29 @@ def movie_reviews() -> list[Review]:
     return [Review(number, text, score, split[number]) for number, text, score in rows]
 
 
+def movie_ratings() -> dict[int, tuple[int, ...]]:
+    """Returns what each of the people who scored the film-review snippets said of them.
+
+    Nobody is named, so that the first score of one row and that of another need not be the same person's.
+
+    Returns:
+        The scores of every row, -4 to 4, by `Review.id`, in the order of the original file: 14 to 20 a row.
+
+    Raises:
+        UserError: The package cannot be had.
+
+    Example:
+    >>> from tfmodels import datasets
+    >>> datasets.movie_ratings()[3]
+    (-1, 0, -1, 0, -1, -1, -1, -1, 0, -2, 1, 1, -1, -1, -1)
+    """
+    ratings = {}
+    for line in _hutto("movieReviewSnippets_anonDataRatings").split("\r\n"):
+        number, _, _, scores = line.split("\t")
+        ratings[int(number)] = tuple(int(score) for score in scores.strip("[]").split(","))
+    return ratings
+
+
 def unlabelled_texts(name: str) -> list[str]:
     """Returns a collection of English texts, for pre-training, distillation and tests.
 
@@ -231,10 +254,14 @@ def _prose(markdown: str) -> str:
 
 def _scored_texts(collection: str) -> list[tuple[str, float, str]]:
     """Reads the rows (id, mean score, text) of one of Hutto and Gilbert's files."""
-    with tarfile.open(fetch(HUTTO_2014) / "additional_resources/hutto_ICWSM_2014.tar.gz") as archive:
-        content = archive.extractfile(f"hutto_ICWSM_2014/{collection}_GroundTruth.txt").read().decode("utf-8")
-    rows = (line.split("\t") for line in content.split("\r\n"))
+    rows = (line.split("\t") for line in _hutto(f"{collection}_GroundTruth").split("\r\n"))
     return [(number, float(score), text.strip()) for number, score, text in rows]
+
+
+def _hutto(name: str) -> str:
+    """Reads one of Hutto and Gilbert's files."""
+    with tarfile.open(fetch(HUTTO_2014) / "additional_resources/hutto_ICWSM_2014.tar.gz") as archive:
+        return archive.extractfile(f"hutto_ICWSM_2014/{name}.txt").read().decode("utf-8")
 
 
 def _words(text: str) -> str:

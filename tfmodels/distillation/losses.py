@@ -59,18 +59,41 @@ class DistillationLoss(Layer):
         self.built = True
 
 
-class SoftLabels(DistillationLoss):
+class _LogitLoss(DistillationLoss):
+    """The base of what compares logits: a row's, float[B, C], or those of each real token, float[B, T, C]."""
+
+    teacher_names = ("logits",)
+    by_token = False
+
+    def prepare(self, student, teacher_widths):
+        self.by_token = len(student.output["logits"].shape) == 3
+
+    def count(self, is_real):
+        return ops.sum(ops.cast(is_real, "float32")) if self.by_token else super().count(is_real)
+
+    def call(self, student, teacher, is_real):
+        compared = self.compare(student["logits"], ops.cast(teacher["logits"], "float32"))  # [B] or [B, T]
+        if len(compared.shape) == 1:
+            return ops.mean(compared)
+        real = ops.cast(is_real, "float32")
+        return ops.sum(compared * real) / ops.maximum(ops.sum(real), 1.0)
+
+    def compare(self, student, teacher):
+        """What the loss is the mean of: float32[..., C] twice to float32[...]."""
+        raise NotImplementedError
+
+
+class SoftLabels(_LogitLoss):
     """The Kullback-Leibler divergence of the softened distributions, in nats, times the temperature squared.
 
     Hinton et al., "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), section 2: the square keeps the
-    gradient's size when the temperature changes.
+    gradient's size when the temperature changes. Where a task has logits at every token, as `MaskedLM`, the mean is
+    over real tokens; that costs O(B T V) memory for either model.
 
     Args:
         temperature: Divides both models' logits; positive.
         weight: The loss's factor in the sum.
     """
-
-    teacher_names = ("logits",)
 
     def __init__(self, temperature=1.0, weight=1.0, **kwargs):
         super().__init__(weight, **kwargs)
@@ -78,14 +101,13 @@ class SoftLabels(DistillationLoss):
             raise ValueError(f"temperature={temperature} must be positive: use 1 for unsoftened labels.")
         self.temperature = temperature
 
-    def call(self, student, teacher, is_real):
-        student_log = ops.log_softmax(student["logits"] / self.temperature, axis=-1)
-        teacher_log = ops.log_softmax(ops.cast(teacher["logits"], "float32") / self.temperature, axis=-1)
-        divergence = ops.sum(ops.exp(teacher_log) * (teacher_log - student_log), axis=-1)  # [B, ...]
-        return self.temperature**2 * ops.mean(divergence)
+    def compare(self, student, teacher):
+        student_log = ops.log_softmax(student / self.temperature, axis=-1)
+        teacher_log = ops.log_softmax(teacher / self.temperature, axis=-1)
+        return self.temperature**2 * ops.sum(ops.exp(teacher_log) * (teacher_log - student_log), axis=-1)
 
 
-class LogitRegression(DistillationLoss):
+class LogitRegression(_LogitLoss):
     """The squared difference of the logits, in nats squared, averaged over classes.
 
     Tang et al., "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks" (arXiv:1903.12136, section
@@ -96,10 +118,8 @@ class LogitRegression(DistillationLoss):
         weight: The loss's factor in the sum.
     """
 
-    teacher_names = ("logits",)
-
-    def call(self, student, teacher, is_real):
-        return ops.mean(ops.square(_centred(student["logits"]) - _centred(ops.cast(teacher["logits"], "float32"))))
+    def compare(self, student, teacher):
+        return ops.mean(ops.square(_centred(student) - _centred(teacher)), axis=-1)
 
 
 def _centred(logits):
@@ -109,7 +129,8 @@ def _centred(logits):
 class HiddenStates(DistillationLoss):
     """The squared difference of hidden states, the student's through a learned linear map to the teacher's width.
 
-    TinyBERT (arXiv:1909.10351), equation 8: the mean over real tokens and components.
+    TinyBERT (arXiv:1909.10351), equation 8: the mean over real tokens and components, summed over the mapped layers.
+    Every layer has a map of its own.
 
     Args:
         layer_map: student index -> teacher index into `hidden_states`; 0 is the embeddings.
@@ -125,24 +146,63 @@ class HiddenStates(DistillationLoss):
         return tuple(f"hidden_states/{theirs}" for theirs in self.layer_map.values())
 
     def prepare(self, student, teacher_widths):
-        _check_layers(self, student, range(student.backbone.config.num_layers + 1))
-        self.maps = []
-        for ours, name in zip(self.layer_map, self.teacher_names):
-            layer = Projection(teacher_widths[name], use_bias=False, dtype="float32", name=f"to_teacher_{ours}")
-            layer.build((None, None, student.backbone.config.hidden_dim))
-            self.maps.append(layer)
+        widths = student.backbone.hidden_dims
+        _check_layers(self, len(widths))
+        self.maps = [
+            self.make_map(widths[ours], teacher_widths[name], f"to_teacher_{ours}")
+            for ours, name in zip(self.layer_map, self.teacher_names)
+        ]
+
+    @staticmethod
+    def make_map(width, teacher_width, name):
+        """The layer from a student's state to the teacher's width."""
+        layer = Projection(teacher_width, use_bias=False, dtype="float32", name=name)
+        layer.build((None, None, width))
+        return layer
 
     def count(self, is_real):
         return ops.sum(ops.cast(is_real, "float32"))
 
     def call(self, student, teacher, is_real):
-        real = ops.cast(is_real, "float32")[:, :, None]  # [B, T, 1]
+        real = ops.cast(is_real, "float32")  # [B, T]
         total = 0.0
         for ours, name, to_teacher in zip(self.layer_map, self.teacher_names, self.maps):
-            mapped = to_teacher(ops.cast(student[f"hidden_states/{ours}"], "float32"))
-            difference = (mapped - ops.cast(teacher[name], "float32")) * real  # [B, T, D]
-            total += ops.sum(ops.square(difference)) / (ops.sum(real) * mapped.shape[-1])
+            mapped = to_teacher(ops.cast(student[f"hidden_states/{ours}"], "float32"))  # [B, T, D]
+            apart = self.compare(mapped, ops.cast(teacher[name], "float32"))  # [B, T]
+            total += ops.sum(apart * real) / ops.maximum(ops.sum(real), 1.0)
         return total
+
+    def compare(self, mapped, wanted):
+        """How far apart two states are: float32[B, T, D] twice to float32[B, T]."""
+        return ops.mean(ops.square(mapped - wanted), axis=-1)
+
+
+class CosineHiddenStates(HiddenStates):
+    """One minus the cosine of the student's and the teacher's states: they are to point the same way.
+
+    DistilBERT (arXiv:1910.01108, section 3): the mean over real tokens, summed over the mapped layers. Where the widths
+    are equal the states are compared as they are; else the student's go through a learned linear map.
+
+    Args:
+        layer_map: student index -> teacher index into `hidden_states`; 0 is the embeddings.
+        weight: The loss's factor in the sum.
+    """
+
+    @staticmethod
+    def make_map(width, teacher_width, name):
+        return _same if width == teacher_width else HiddenStates.make_map(width, teacher_width, name)
+
+    def compare(self, mapped, wanted):
+        return 1.0 - ops.sum(_unit(mapped) * _unit(wanted), axis=-1)
+
+
+def _same(states):
+    return states
+
+
+def _unit(x):
+    # The constant keeps the gradient of a vector of zeros finite.
+    return x * ops.rsqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-12)
 
 
 class Embeddings(HiddenStates):
@@ -175,7 +235,10 @@ class AttentionScores(DistillationLoss):
         return tuple(f"attention_scores/{theirs}" for theirs in self.layer_map.values())
 
     def prepare(self, student, teacher_widths):
-        _check_layers(self, student, range(student.backbone.config.num_layers))
+        heads = student.backbone.attention_heads
+        if not heads:
+            raise ValueError(f"{student.backbone.name} does not attend: leave AttentionScores out.")
+        _check_layers(self, len(heads))
 
     def count(self, is_real):
         return ops.sum(ops.square(ops.sum(ops.cast(is_real, "float32"), axis=1)))
@@ -207,11 +270,11 @@ def named_outputs(outputs) -> dict:
     return named
 
 
-def _check_layers(loss, student, valid):
+def _check_layers(loss, count):
     for index in loss.layer_map:
-        if index not in valid:
+        if not 0 <= index < count:
             raise ValueError(
-                f"{type(loss).__name__}: the student has no layer {index}; its indices go from 0 to {valid[-1]}."
+                f"{type(loss).__name__}: the student has no layer {index}; its indices go from 0 to {count - 1}."
             )
 
 

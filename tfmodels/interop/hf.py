@@ -140,11 +140,7 @@ def to_hf(model, directory, *, labels=None) -> Path:
     """
     directory = Path(directory)
     backbone = model if isinstance(model, Backbone) else model.backbone
-    for family in map(_load, _FAMILIES):
-        if type(backbone) is family.backbone:
-            break
-    else:
-        raise UserError(f"transformers has no counterpart of {type(backbone).__name__}.")
+    family = _family_of(type(backbone))
     names = {ours: theirs for theirs, ours in family.architectures.items()}
     if type(model) not in names or not _pools_as_its_family(model):
         raise UserError(f"transformers has no counterpart of this {type(model).__name__}: save its backbone instead.")
@@ -164,6 +160,26 @@ def to_hf(model, directory, *, labels=None) -> Path:
     with atomic_file(directory / "config.json") as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return directory
+
+
+def check_configuration(backbone: type[Backbone], config) -> None:
+    """Finds out, before anything is trained, whether `to_hf` could save a backbone.
+
+    Args:
+        backbone: Its class.
+        config: Its configuration.
+
+    Raises:
+        UserError: transformers has no such model.
+    """
+    _family_of(backbone).config_to_hf(config)
+
+
+def _family_of(backbone: type[Backbone]) -> Family:
+    for family in map(_load, _FAMILIES):
+        if backbone is family.backbone:
+            return family
+    raise UserError(f"transformers has no counterpart of {backbone.__name__}.")
 
 
 def _load(model_type) -> Family:

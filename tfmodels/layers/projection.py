@@ -17,6 +17,7 @@ class Projection(Layer):
         units: The size of the last axis of the output.
         activation: The name of an activation (`ops.activation`), or None.
         use_bias: Whether to add b.
+        kernel_dropout: What W goes through, `kernel_dropout(W, training=...)`, such as a `TargetedWeightDropout`.
 
     Call arguments:
         inputs: float[..., D].
@@ -25,11 +26,12 @@ class Projection(Layer):
         float[..., units].
     """
 
-    def __init__(self, units, activation=None, use_bias=True, **kwargs):
+    def __init__(self, units, activation=None, use_bias=True, kernel_dropout=None, **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.activation = activation
         self.use_bias = use_bias
+        self.kernel_dropout = kernel_dropout
         self._activate = activation_by_name(activation)
 
     def build(self, input_shape):
@@ -39,10 +41,13 @@ class Projection(Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         is_matrix = len(inputs.shape) == 2
         rows = inputs if is_matrix else ops.reshape(inputs, (-1, inputs.shape[-1]))
-        outputs = ops.matmul(rows, self.kernel)  # [rows, units]
+        kernel = self.kernel
+        if self.kernel_dropout is not None:
+            kernel = self.kernel_dropout(ops.convert_to_tensor(kernel), training=training)
+        outputs = ops.matmul(rows, kernel)  # [rows, units]
         if self.bias is not None:
             # TensorFlow 2.16 fuses the activation too, but not where the bias is the variable itself.
             bias = ops.reshape(self.bias, (1, self.units)) if self.activation else self.bias

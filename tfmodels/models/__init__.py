@@ -1,8 +1,10 @@
 """Backbones, one file a family, and the tasks that every family shares."""
 
 from tfmodels.models.albert import AlbertBackbone, AlbertConfig
+from tfmodels.models.awd_lstm import AwdLSTMBackbone, AwdLSTMConfig, TiedLM
 from tfmodels.models.backbone import Backbone
 from tfmodels.models.bert import BertBackbone, BertConfig
+from tfmodels.models.bilstm import BilstmBackbone, BilstmConfig
 from tfmodels.models.config import Config, Preset
 from tfmodels.models.electra import ElectraBackbone, ElectraConfig
 from tfmodels.models.ernie import ErnieBackbone, ErnieConfig
@@ -14,6 +16,7 @@ from tfmodels.models.tasks import (
     PairedMaskedLM,
     ReplacedTokenDetector,
     SpanClassifier,
+    TableClassifier,
     Task,
     TextClassifier,
     TextEmbedder,
@@ -26,9 +29,13 @@ __all__ = [
     "AdaptiveLM",
     "AlbertBackbone",
     "AlbertConfig",
+    "AwdLSTMBackbone",
+    "AwdLSTMConfig",
     "Backbone",
     "BertBackbone",
     "BertConfig",
+    "BilstmBackbone",
+    "BilstmConfig",
     "Config",
     "ElectraBackbone",
     "ElectraConfig",
@@ -45,9 +52,11 @@ __all__ = [
     "RobertaBackbone",
     "RobertaConfig",
     "SpanClassifier",
+    "TableClassifier",
     "Task",
     "TextClassifier",
     "TextEmbedder",
+    "TiedLM",
     "TokenClassifier",
     "TransformerXLBackbone",
     "TransformerXLConfig",

@@ -80,6 +80,28 @@ class Backbone(keras.Model):
         """The most tokens of a row, or None where positions have no end."""
         return None
 
+    def layer_groups(self) -> list[list[keras.Layer]]:
+        """The layers from the bottom to the top, as fine-tuning tells them apart: rates by depth, unfreezing.
+
+        Returns:
+            K + 2 lists: the embeddings and what else stands below the blocks, every block, and the pooler, which is
+            empty where there is none. A layer that stands at several places is in several groups.
+        """
+        stacks = [part for part in self.parts.values() if isinstance(part, list)]
+        others = {name: part for name, part in self.parts.items() if not isinstance(part, list)}
+        pooler = [others.pop("pooler")] if "pooler" in others else []
+        return [list(others.values()), *([layer] for stack in stacks for layer in stack), pooler]
+
+    @property
+    def hidden_dims(self) -> tuple[int, ...]:
+        """The widths of `hidden_states`: D throughout, unless the family says otherwise."""
+        return (self.config.hidden_dim,) * (self.config.num_layers + 1)
+
+    @property
+    def attention_heads(self) -> tuple[int, ...]:
+        """The heads of each of `attention_scores`; empty where the family does not attend."""
+        return (self.config.num_heads,) * self.config.num_layers
+
     @property
     def prediction_activation(self):
         """The name of the activation in the family's head of masked language modelling."""
@@ -90,7 +112,8 @@ class Backbone(keras.Model):
 
         Returns:
             A model whose outputs add `hidden_states`, a tuple of K + 1 float[B, T, D] (the embeddings, then the output
-            of each layer), and `attention_scores`, a tuple of K float32[B, N, T, T], logits before mask and softmax.
+            of each layer; `hidden_dims` are the widths where they differ), and `attention_scores`, a tuple of K
+            float32[B, N, T, T], logits before mask and softmax (as many as `attention_heads`).
         """
         inputs = token_inputs()
         return keras.Model(inputs, self.wire(self.parts, inputs, intermediates=True), name=f"{self.name}_intermediates")

@@ -27,8 +27,9 @@ class Task(keras.Model):
 
     def __init__(self, backbone, settings, name=None):
         head = self.make_head(backbone, **settings)
-        inputs = token_inputs()
-        super().__init__(inputs=inputs, outputs=head({**inputs, **backbone(inputs)}), name=name)
+        tokens = token_inputs()
+        inputs = {**tokens, **self.further_inputs(**settings)}
+        super().__init__(inputs=inputs, outputs=head({**inputs, **backbone(tokens)}), name=name)
         self.backbone = backbone
         self.head = head
         self.settings = settings
@@ -37,6 +38,16 @@ class Task(keras.Model):
     def make_head(cls, backbone, **settings) -> keras.Layer:
         """The head's layer."""
         raise NotImplementedError
+
+    @classmethod
+    def further_inputs(cls, **settings) -> dict:
+        """What the head sees beside the backbone's inputs and outputs: `keras.Input`s by name, none by default."""
+        return {}
+
+    def layer_groups(self) -> list:
+        """The backbone's groups of layers, see `Backbone.layer_groups`; the head is of the last one."""
+        *groups, top = self.backbone.layer_groups()
+        return [*groups, [*top, self.head]]
 
     def predictions(self, outputs) -> dict:
         """The outputs that an export serves, in float32, by name."""
@@ -53,9 +64,10 @@ class Task(keras.Model):
     def _on(self, model, name):
         """The head on a model that takes or returns more than the backbone; it does not see what is added."""
         inputs, features = model.input, model(model.input)
+        further = {key: value for key, value in self.input.items() if key not in self.backbone.input}
         added = {key: value for key, value in features.items() if key not in self.backbone.output}
         known = {key: inputs[key] for key in self.backbone.input} | {key: features[key] for key in self.backbone.output}
-        return keras.Model(inputs, {**self.head(known), **added}, name=name)
+        return keras.Model({**inputs, **further}, {**self.head({**further, **known}), **added}, name=name)
 
     def get_config(self):
         """The backbone and the head's settings."""
@@ -100,9 +112,40 @@ class _Head(Layer):
 class _PooledHead(_Head):
     _source = "pooled_output"
 
+    def build(self, features_shape):
+        self.logits.build((None, self.pooled_dim(features_shape)))
+        self.built = True
+
+    def pooled_dim(self, features_shape):
+        """The size of the vector that is classified: a pooling says by `units` where it is not D."""
+        return getattr(self.pooling, "units", features_shape[self._source][-1])
+
     def call(self, features, training=None):
         pooled = features["pooled_output"] if self.pooling is None else self.pooling(features)
         return {"logits": self._project(pooled, training)}
+
+
+class _TableHead(_PooledHead):
+    """The pooled text and the columns side by side, through a hidden layer, so that each changes what others say."""
+
+    def __init__(self, units, columns, hidden_dim, dropout, pooling, **kwargs):
+        # Casting to half precision is left to the parts: `Columns` reads numbers as they are.
+        super().__init__(units, dropout, pooling, autocast=False, **kwargs)
+        self.columns = columns
+        self.hidden_dim = hidden_dim
+        self.join = Projection(hidden_dim, "gelu", dtype=self.dtype_policy, name="join")
+
+    def build(self, features_shape):
+        self.columns.build(None)
+        self.join.build((None, self.pooled_dim(features_shape) + self.columns.width))
+        self.logits.build((None, self.hidden_dim))
+        self.built = True
+
+    def call(self, features, training=None):
+        pooled = features["pooled_output"] if self.pooling is None else self.pooling(features)
+        row = self.columns({name: features[name] for name in self.columns.inputs()})
+        joined = ops.concatenate([pooled, ops.cast(row, pooled.dtype)], axis=-1)  # [B, D + N + C E]
+        return {"logits": self._project(self.join(joined), training)}
 
 
 class _TokenHead(_Head):
@@ -151,6 +194,51 @@ class TextClassifier(Task):
     def predictions(self, outputs):
         logits = ops.cast(outputs["logits"], "float32")
         return {"logits": logits, "probabilities": ops.softmax(logits, axis=-1)}
+
+
+class TableClassifier(TextClassifier):
+    """One class for a text and the columns of its row in a table: a price, a category, what others said.
+
+    As a teacher it reads privileged features, columns that are known in training only (arXiv:1907.05171): see
+    `tfmodels.distillation.Distiller`.
+
+    Args:
+        backbone: Any backbone of the library.
+        num_classes: C.
+        columns: A `layers.Columns`: which columns there are.
+        hidden_dim: F, units that see text and columns together.
+        dropout: fraction of them dropped in training.
+        pooling: As for `TextClassifier`.
+        name: The model's name.
+
+    Call arguments:
+        inputs: The backbone's, "numbers" float32[B, N] and "categories" int32[B, C], as the columns have them.
+
+    Returns:
+        {"logits": float32[B, C]}; `predictions` adds "probabilities".
+
+    Example:
+    >>> import tfmodels
+    >>> from tfmodels.layers import Columns
+    >>> from tfmodels.models import TableClassifier
+    >>> backbone = tfmodels.create_model("bert_tiny", num_layers=1, vocabulary_size=100)
+    >>> model = TableClassifier(backbone, num_classes=3, columns=Columns(means=[1.5], deviations=[0.5], sizes=[4]))
+    >>> sorted(model.input)
+    ['categories', 'numbers', 'padding_mask', 'segment_ids', 'token_ids']
+    """
+
+    def __init__(self, backbone, num_classes, columns, hidden_dim=64, dropout=0.1, pooling=None, name=None):
+        pooling = backbone.make_classifier_pooling(dropout) if pooling is None else pooling
+        settings = {"num_classes": num_classes, "columns": columns, "hidden_dim": hidden_dim, "dropout": dropout}
+        super(TextClassifier, self).__init__(backbone, {**settings, "pooling": pooling}, name)
+
+    @classmethod
+    def make_head(cls, backbone, num_classes, columns, hidden_dim, dropout, pooling):
+        return _TableHead(num_classes, columns, hidden_dim, dropout, pooling, dtype=backbone.dtype_policy, name="head")
+
+    @classmethod
+    def further_inputs(cls, columns, **settings):
+        return columns.inputs()
 
 
 class TokenClassifier(Task):

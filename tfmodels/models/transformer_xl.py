@@ -94,15 +94,30 @@ class RecurrentBackbone(Backbone):
         inputs = {**token_inputs(), **self._memory_inputs(masked)}
         return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_with_memory")
 
+    @property
+    def memory_length(self) -> int | None:
+        """M, the most places that a memory has; None where it has no bound."""
+        return self.config.memory_length
+
+    @property
+    def memory_dims(self) -> tuple[int, ...]:
+        """The widths of the memory of each layer: D throughout, unless the family says otherwise."""
+        return (self.config.hidden_dim,) * self.config.num_layers
+
+    def remembered_mask(self, memory_mask, padding_mask):
+        """Which places of the new memory are real, bool[B, M], of those of the old one and of the batch's tokens."""
+        # The mask moves as the states do.
+        was, new = (ops.cast(mask, "float32")[..., None] for mask in (memory_mask, padding_mask))
+        return self.parts["memory"](was, new)[..., 0] > 0
+
     def empty_memory(self, batch_size) -> tuple:
         """The memory at the beginning of a text: K float[B, 0, D]."""
-        shape = (batch_size, 0, self.config.hidden_dim)
-        return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in range(self.config.num_layers))
+        return tuple(ops.zeros((batch_size, 0, size), dtype=self.compute_dtype) for size in self.memory_dims)
 
     def _memory_inputs(self, masked):
         memory = tuple(
-            keras.Input((None, self.config.hidden_dim), dtype=self.compute_dtype, name=f"memory_{index}")
-            for index in range(self.config.num_layers)
+            keras.Input((None, size), dtype=self.compute_dtype, name=f"memory_{index}")
+            for index, size in enumerate(self.memory_dims)
         )
         mask = {"memory_mask": keras.Input((None,), dtype="bool", name="memory_mask")} if masked else {}
         return {"memory": memory, **mask}
@@ -119,6 +134,40 @@ class RecurrentLM(Task):
         features = model(model.input)
         outputs = self.head({**features, "sequence_output": features[output]})
         return keras.Model(model.input, {**outputs, "memory": features["memory"]}, name=f"{self.name}_with_memory")
+
+
+class TiedHead(Layer):
+    """The embedding's table transposed, and a bias.
+
+    Args:
+        embeddings: A layer whose `tokens` are the table.
+        vocabulary_size: V.
+
+    Call arguments:
+        features: A backbone's outputs and inputs in one dict.
+
+    Returns:
+        {"logits": float32[B, T, V]}.
+    """
+
+    def __init__(self, embeddings, vocabulary_size, **kwargs):
+        super().__init__(**kwargs)
+        self.embeddings = embeddings
+        self.vocabulary_size = vocabulary_size
+
+    @property
+    def table(self):
+        """float[V, D]."""
+        return self.embeddings.tokens
+
+    def build(self, features_shape):
+        self.bias = self.add_weight(name="bias", shape=(self.vocabulary_size,), initializer="zeros")
+        self.built = True
+
+    def call(self, features):
+        x = features["sequence_output"]
+        table = ops.cast(self.table, x.dtype)
+        return {"logits": ops.cast(ops.matmul(x, ops.transpose(table)), "float32") + ops.cast(self.bias, "float32")}
 
 
 class TransformerXLBackbone(RecurrentBackbone):

@@ -25,7 +25,7 @@ from tfmodels.layers.base import Layer, truncated_normal
 from tfmodels.layers.xl import Memory, RelativeBiases, RelativeSegments, RelativeSinusoids, XLAttention
 from tfmodels.models.backbone import WithScores, token_inputs
 from tfmodels.models.config import Config, Preset
-from tfmodels.models.transformer_xl import Contexts, RecurrentBackbone, RecurrentLM, real_keys
+from tfmodels.models.transformer_xl import Contexts, RecurrentBackbone, RecurrentLM, TiedHead, real_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,22 +227,12 @@ class _IsOtherSegment(Layer):
         return ops.not_equal(segment_ids[:, :, None], keys[:, None, :])
 
 
-class _TiedHead(Layer):
-    """The embedding table transposed, and a bias."""
+class _TiedHead(TiedHead):
+    """`TiedHead` without the row that queries begin with."""
 
-    def __init__(self, embeddings, vocabulary_size, **kwargs):
-        super().__init__(**kwargs)
-        self.embeddings = embeddings
-        self.vocabulary_size = vocabulary_size
-
-    def build(self, features_shape):
-        self.bias = self.add_weight(name="bias", shape=(self.vocabulary_size,), initializer="zeros")
-        self.built = True
-
-    def call(self, features):
-        x = features["sequence_output"]
-        table = ops.cast(self.embeddings.embeddings, x.dtype)[: self.vocabulary_size]  # [V, D]
-        return {"logits": ops.cast(ops.matmul(x, ops.transpose(table)), "float32") + ops.cast(self.bias, "float32")}
+    @property
+    def table(self):
+        return self.embeddings.embeddings[: self.vocabulary_size]
 
 
 class PermutationLM(RecurrentLM):

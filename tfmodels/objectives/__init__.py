@@ -17,6 +17,7 @@ from tfmodels.objectives.attention import (
     unilm,
     within_documents,
 )
+from tfmodels.objectives.auxiliary import AuxiliaryLanguageModel
 from tfmodels.objectives.baselines import NgramBaselines, next_tokens_of, predictions_of
 from tfmodels.objectives.choosing import (
     MaskingMixture,
@@ -77,6 +78,7 @@ __all__ = [
     "UNILM_SEGMENTS",
     "UNILM_SHARES",
     "Adversarial",
+    "AuxiliaryLanguageModel",
     "BertReplacement",
     "CausalPretrainer",
     "Classification",

@@ -21,19 +21,18 @@ class CarriedMemory(Layer):
 
     def __init__(self, backbone, batch_size, **kwargs):
         super().__init__(**kwargs)
-        if backbone.config.memory_length is None:
+        if backbone.memory_length is None:
             raise UserError("memory that is carried from step to step needs a bound: set the backbone's memory_length.")
         self.backbone = backbone
         self.batch_size = batch_size
 
     def build(self, input_shape=None):
-        config = self.backbone.config
-        shape = (self.batch_size, config.memory_length)
+        shape = (self.batch_size, self.backbone.memory_length)
         settings = {"initializer": "zeros", "trainable": False, "autocast": False}
         # In float32 whatever the model computes in, so that any checkpoint can hold it.
         self.states = [
-            self.add_weight(name=f"state_{index}", shape=(*shape, config.hidden_dim), dtype="float32", **settings)
-            for index in range(config.num_layers)
+            self.add_weight(name=f"state_{index}", shape=(*shape, size), dtype="float32", **settings)
+            for index, size in enumerate(self.backbone.memory_dims)
         ]
         self.is_real = self.add_weight(name="is_real", shape=shape, dtype="bool", **settings)
         self.built = True
@@ -68,10 +67,7 @@ class CarriedMemory(Layer):
             inputs: The batch's inputs.
             memory: K float[B, M, D], for the next batch.
         """
-        # The mask moves as the states do.
-        was, new = (
-            ops.cast(mask, "float32")[..., None] for mask in (self.read(inputs)["memory_mask"], inputs["padding_mask"])
-        )
-        self.is_real.assign(self.backbone.parts["memory"](was, new)[..., 0] > 0)
+        was = self.read(inputs)["memory_mask"]
+        self.is_real.assign(self.backbone.remembered_mask(was, inputs["padding_mask"]))
         for state, value in zip(self.states, memory):
             state.assign(ops.cast(value, "float32"))

@@ -129,6 +129,10 @@ class Pretrainer(Figures):
     def call(self, inputs, training=None):
         return self._encode(inputs, training=training)
 
+    def layer_groups(self) -> list:
+        """The backbone's groups of layers, see `Backbone.layer_groups`."""
+        return self.backbone.layer_groups()
+
     def loss_counts(self, x, y):
         return {objective.name: objective.count(x, y) for objective in self.objectives}
 
@@ -184,6 +188,10 @@ class RecurrentPretrainer(Figures):
         known = {name: inputs[name] for name in self.recurrent.input if name in inputs}
         return self.recurrent({**known, **past}, training=training)
 
+    def layer_groups(self) -> list:
+        """The task's groups of layers, see `Backbone.layer_groups`."""
+        return self.task.layer_groups()
+
     def loss_counts(self, x, y):
         if "is_start" in x:
             raise UserError(
@@ -211,12 +219,12 @@ class RecurrentPretrainer(Figures):
 
 
 class CausalPretrainer(RecurrentPretrainer):
-    """Trains a Transformer-XL to predict the next token, with `training.fit` (arXiv:1901.02860).
+    """Trains a recurrent model to predict the next token, with `training.fit` (arXiv:1901.02860).
 
     Its targets are those of `TextStreams`: `labels` int[B, T] and `weights` float[B, T].
 
     Args:
-        task: An `AdaptiveLM`.
+        task: An `AdaptiveLM` or a `TiedLM`.
         batch_size: rows of the batches of `TextStreams`, whose memory is carried; None carries none.
         evaluation_batch_size: The same for evaluation; the default is `batch_size`.
 
@@ -224,7 +232,7 @@ class CausalPretrainer(RecurrentPretrainer):
         inputs: As the backbone takes them; with `is_start` bool[B], True where a row has no past, the memory is read.
 
     Returns:
-        {"log_probabilities": float32[B, T, V], "memory": K float[B, M, D], for the next batch}.
+        The task's outputs, of float32[B, T, V], and "memory", K float[B, M, D], for the next batch.
 
     Raises:
         UserError: Memory is carried, and the backbone has no `memory_length`.
@@ -232,7 +240,8 @@ class CausalPretrainer(RecurrentPretrainer):
 
     def __init__(self, task, batch_size=None, evaluation_batch_size=None):
         model = task.with_memory(masked=True)
-        super().__init__(task, model, "log_probabilities", batch_size, evaluation_batch_size, "causal_pretrainer")
+        (output,) = task.output
+        super().__init__(task, model, output, batch_size, evaluation_batch_size, "causal_pretrainer")
 
 
 class PermutationPretrainer(RecurrentPretrainer):

@@ -104,7 +104,9 @@ class TextStreams:
 
     def in_order(self) -> tf.data.Dataset:
         """The batches `(inputs, targets)` of the documents in the order that they were given in."""
-        return self._dataset(lambda: iter([np.arange(self._splits[-1])]))
+        # Keras asks a dataset that does not tell its length for one batch more than there is.
+        length = tf.data.experimental.assert_cardinality(len(self))
+        return self._dataset(lambda: iter([np.arange(self._splits[-1])])).apply(length)
 
     def _dataset(self, texts: Callable[[], Iterator[np.ndarray]]):
         def batches():

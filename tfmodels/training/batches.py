@@ -34,10 +34,13 @@ class Batches:
         segment_ids: Ragged int[rows, None]; the default is all zeros.
         bucket_lengths: tokens, ascending; a batch is padded to the first bucket that holds its longest row. The
             default pads to the next multiple of 8. Give a few buckets where every new shape means a compilation.
+        features: Further inputs, as `targets`, for models that take more than tokens; a ragged one is padded with zeros
+            to its own longest row in the batch, rounded up to a multiple of 8.
         seed: Decides the order.
 
     Raises:
-        ValueError: There are no rows, a row is longer than the last bucket, or a target has another number of rows.
+        ValueError: There are no rows, a row is longer than the last bucket, or a target or a feature has another number
+            of rows.
     """
 
     def __init__(
@@ -48,19 +51,22 @@ class Batches:
         *,
         segment_ids: tf.RaggedTensor | None = None,
         bucket_lengths: Sequence[int] | None = None,
+        features: Mapping[str, np.ndarray | tf.RaggedTensor] | None = None,
         seed: int = 0,
     ):
         self.token_ids = tf.cast(token_ids, tf.int32)
         self.targets = dict(targets)
+        self.features = dict(features or {})
         self.batch_size = batch_size
         self.segment_ids = None if segment_ids is None else tf.cast(segment_ids, tf.int32)
         self.lengths = token_ids.row_lengths().numpy()
         self.seed = seed
         if not len(self.lengths):
             raise ValueError("there are no rows to make batches of.")
-        for name, values in self.targets.items():
-            if values.shape[0] != len(self.lengths):
-                raise ValueError(f"target {name!r} has {values.shape[0]} rows, but there are {len(self.lengths)}.")
+        for kind, arrays in (("target", self.targets), ("feature", self.features)):
+            for name, values in arrays.items():
+                if values.shape[0] != len(self.lengths):
+                    raise ValueError(f"{kind} {name!r} has {values.shape[0]} rows, but there are {len(self.lengths)}.")
         if bucket_lengths is None:
             bucket_lengths = range(8, int(self.lengths.max()) + 8, 8)
         self.bucket_lengths = np.asarray(bucket_lengths)
@@ -119,7 +125,9 @@ class Batches:
         """The batches `(inputs, targets)` of all rows in the order that they were given in."""
         starts = range(0, len(self.lengths), self.batch_size)
         rows = np.arange(len(self.lengths))
-        return self._batches(lambda: (rows[start : start + self.batch_size] for start in starts))
+        dataset = self._batches(lambda: (rows[start : start + self.batch_size] for start in starts))
+        # Keras would look for one batch more, and the means that count batches would count it.
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(starts)))
 
     def with_targets(self, targets: Mapping[str, np.ndarray | tf.RaggedTensor]) -> Batches:
         """The same rows with more targets."""
@@ -129,6 +137,7 @@ class Batches:
             self.batch_size,
             segment_ids=self.segment_ids,
             bucket_lengths=self.bucket_lengths,
+            features=self.features,
             seed=self.seed,
         )
 
@@ -148,7 +157,9 @@ class Batches:
         by_length = np.argsort(self.lengths, kind="stable")
         starts = range(0, len(by_length), self.batch_size)
 
-        @tf.function(input_signature=[INPUT_SIGNATURE])
+        signature = {**INPUT_SIGNATURE, **{name: _signature(values) for name, values in self.features.items()}}
+
+        @tf.function(input_signature=[signature])
         def apply(inputs):
             return model(inputs, training=False)
 
@@ -179,7 +190,7 @@ class Batches:
         bucket = tf.searchsorted(tf.constant(self.bucket_lengths, tf.int32), longest[None])[0]
         length = tf.constant(self.bucket_lengths, tf.int32)[bucket]
 
-        def pad(ragged):
+        def pad(ragged, length=length):
             dense = ragged.to_tensor()  # [B, longest, ...]
             missing = length - tf.shape(dense)[1]
             return tf.pad(dense, [[0, 0], [0, missing]] + [[0, 0]] * (dense.shape.rank - 2))  # [B, T, ...]
@@ -192,8 +203,41 @@ class Batches:
             else pad(tf.gather(self.segment_ids, rows)),
             "padding_mask": tf.sequence_mask(token_ids.row_lengths(), length),
         }
+        for name, values in self.features.items():
+            gathered = tf.gather(values, rows)
+            if isinstance(gathered, tf.RaggedTensor):
+                own = tf.cast(tf.reduce_max(gathered.row_lengths()), tf.int32)
+                gathered = pad(gathered, -(-own // 8) * 8)
+            inputs[name] = gathered
         targets = {}
         for name, values in self.targets.items():
             gathered = tf.gather(values, rows)
             targets[name] = pad(gathered) if isinstance(gathered, tf.RaggedTensor) else gathered
         return inputs, targets
+
+
+def token_features(token_ids: tf.RaggedTensor, prefix: str, segment_ids: tf.RaggedTensor | None = None) -> dict:
+    """A second text of every row, as `features` of `Batches`: such as what a teacher reads, with the prefix "teacher/".
+
+    Args:
+        token_ids: Ragged int[rows, None], special tokens included.
+        prefix: What the names of the model's inputs begin with.
+        segment_ids: Ragged int[rows, None]; the default is all zeros.
+
+    Returns:
+        Ragged tensors by the prefixed names of the three inputs of a backbone.
+    """
+    token_ids = tf.cast(token_ids, tf.int32)
+    features = {
+        "token_ids": token_ids,
+        "segment_ids": tf.zeros_like(token_ids) if segment_ids is None else tf.cast(segment_ids, tf.int32),
+        "padding_mask": tf.ones_like(token_ids, tf.bool),
+    }
+    return {prefix + name: values for name, values in features.items()}
+
+
+def _signature(values):
+    """A further input of a batch, as TensorFlow traces it."""
+    inner = values.shape[2:] if isinstance(values, tf.RaggedTensor) else values.shape[1:]
+    length = [None] if isinstance(values, tf.RaggedTensor) else []
+    return tf.TensorSpec([None, *length, *inner], values.dtype)

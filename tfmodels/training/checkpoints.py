@@ -15,11 +15,19 @@ from tfmodels.files import atomic_file
 
 
 def save_variables(variables, path: Path, notes: dict | None = None) -> None:
-    """Writes variables and a JSON-able dict of notes to one safetensors file, atomically."""
+    """Writes variables and a JSON-able dict of notes to one safetensors file, atomically.
+
+    Raises:
+        UserError: The file cannot be written, as on a full disk; the one that was there stays.
+    """
     # Not ascontiguousarray, which makes vectors of scalars.
     tensors = {name: np.asarray(variable, order="C") for name, variable in _named(variables)}
-    with atomic_file(path) as partial:
-        save_file(tensors, partial, metadata={"notes": json.dumps(notes or {})})
+    try:
+        with atomic_file(path) as partial:
+            save_file(tensors, partial, metadata={"notes": json.dumps(notes or {})})
+    except (OSError, SafetensorError) as error:
+        kept = "; the checkpoint before it is whole" if path.exists() else ""
+        raise UserError(f"{path} cannot be written ({error}): make room or choose another directory{kept}.") from error
 
 
 def restore_variables(variables, path: Path) -> dict:

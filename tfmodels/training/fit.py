@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -16,8 +17,12 @@ from tfmodels.models.config import Config, nearest
 from tfmodels.training.batches import Batches
 from tfmodels.training.checkpoints import restore_variables, save_variables
 from tfmodels.training.micro_batches import micro_batches
-from tfmodels.training.optimizers import OPTIMIZERS
+from tfmodels.training.optimizers import CLIPPINGS, OPTIMIZERS
+from tfmodels.training.rates import LayerRates, layer_groups
+from tfmodels.training.recomputation import recomputation
 from tfmodels.training.schedules import SCHEDULES
+from tfmodels.training.strategies import distribute, is_chief, on_chief, strategy_for, sum_over_workers
+from tfmodels.training.unfreezing import UNFREEZING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,32 +34,55 @@ class FitConfig(Config):
         batch_size: rows, for `Batches`.
         micro_batches: In how many parts the model takes a batch, see `training.micro_batches`: memory for one part,
             and still one step of the optimiser.
+        strategy: One of `STRATEGIES`, see `training.strategies`: "one", "mirrored", "multi_worker" or "tpu". The model
+            must be built under its scope.
+        recompute: Whether the backward pass computes every block again instead of keeping its activations, see
+            `training.recomputation`.
         optimizer: One of `OPTIMIZERS`: "adamw" or "lamb".
         learning_rate: The schedule's peak.
         schedule: One of `SCHEDULES`: how the rate falls after the peak.
         warmup: fraction of all steps until the peak.
         weight_decay: The decoupled decay, of matrices only.
-        clip_norm: The largest global norm of the gradient; None leaves it alone.
+        clip_norm: The largest norm of the gradient, or the largest number in it; None leaves it alone.
+        clip_by: One of `CLIPPINGS`: the "global_norm" of all weights' gradients, each weight's "norm", or the "value".
+        average: The momentum of a moving average of the weights, such as 0.999, which validation judges and the model
+            ends with; None keeps none.
         precision: What the model computes in: float32, bfloat16 or float16; see `policy_for`.
         patience: epochs without a better `monitor` after which training stops; None trains all epochs. Either way the
             weights of the best epoch are kept when there is validation.
         monitor: The validation figure that decides which epoch is best; it is maximised unless it ends in "loss".
         seed: Decides the order of the batches, the random weights and dropout.
+        layer_decay: A layer's rate is that of the layer above it times this, 1 at the head; None is 1 everywhere. See
+            `training.rates`.
+        unfreezing: One of `UNFREEZING`: how the layers begin to learn, from the top down; None lets all begin at once.
+        unfreeze_epochs: Its numbers of epochs, which may be fractions: from one layer to the next where it is
+            "gradual"; until the layers learn, and until the embeddings do, where it is "sequential".
     """
 
     epochs: int = 3
     batch_size: int = 32
     micro_batches: int = 1
+    strategy: str = "one"
+    recompute: bool = False
     optimizer: str = "adamw"
     learning_rate: float = 5e-5
     schedule: str = "linear"
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
+    clip_by: str = "global_norm"
+    average: float | None = None
     precision: str = "float32"
     patience: int | None = None
     monitor: str = "val_accuracy"
     seed: int = 0
+    layer_decay: float | None = None
+    unfreezing: str | None = None
+    unfreeze_epochs: tuple[float, ...] = (1,)
+
+    def __post_init__(self):
+        # JSON has lists.
+        object.__setattr__(self, "unfreeze_epochs", tuple(self.unfreeze_epochs))
 
 
 def fit(
@@ -71,7 +99,8 @@ def fit(
 ) -> dict[str, list[float]]:
     """Trains a model, or goes on training it from the last whole epoch in `directory`.
 
-    The model ends with the weights of its best epoch by `config.monitor` (of the last one without validation).
+    The model ends with the weights of its best epoch by `config.monitor` (of the last one without validation). With
+    several workers all of them call it; the chief alone writes to `directory`, which all of them read.
 
     Args:
         model: A task, or a `Distiller`, whose loss is its own.
@@ -89,9 +118,27 @@ def fit(
 
     Raises:
         UserError: A task's backbone cannot read a row, the loss or a weight became NaN or infinite, the checkpoint is
-            of another model, the warm-up is longer than the run, or the recipe names something that there is not. What
-            was saved stays.
+            of another model or cannot be written, the warm-up is longer than the run, the recipe names something that
+            there is not, the model was built outside the scope of the recipe's strategy, a batch has fewer rows than
+            there are replicas, or workers do not share the directory. What was saved stays.
     """
+    strategy = strategy_for(config.strategy)
+    if config.strategy != "one" and model.distribute_strategy is not strategy:
+        raise UserError(
+            f"the model was built outside the strategy {config.strategy!r}: build it under "
+            f"`with strategy_for({config.strategy!r}).scope():`."
+        )
+    strategy = model.distribute_strategy
+    if config.batch_size < strategy.num_replicas_in_sync:
+        raise UserError(
+            f"batch_size={config.batch_size} is less than the {strategy.num_replicas_in_sync} replicas that share a "
+            "batch: give each a row at least."
+        )
+    with strategy.scope():
+        return _fit(model, train, validation, config, directory, strategy, loss, metrics, callbacks, verbose)
+
+
+def _fit(model, train, validation, config, directory, strategy, loss, metrics, callbacks, verbose):
     for batches in (train, validation):
         if isinstance(batches, Batches) and isinstance(getattr(model, "backbone", None), Backbone):
             batches.check(model.backbone)
@@ -99,36 +146,64 @@ def fit(
     steps = len(train) * config.epochs
     schedule = _named(SCHEDULES, "schedule", config)(config.learning_rate, steps, round(steps * config.warmup))
     make_optimizer = _named(OPTIMIZERS, "optimizer", config)
-    optimizer = make_optimizer(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+    _named(CLIPPINGS, "clip_by", config)
+    optimizer = make_optimizer(
+        schedule,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        clip_by=config.clip_by,
+        average=config.average,
+        rates=_layer_rates(model, config, len(train)),
+    )
     if config.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # XLA makes small steps on a CPU slower, not faster.
     model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=False)
     optimizer.build(model.trainable_variables)
 
-    progress = _Progress(config, directory / "checkpoints", has_validation=validation is not None)
+    progress = _Progress(config, directory / "checkpoints", validation is not None, strategy)
     progress.set_model(model)
     progress.restore()
     if not progress.finished:
         batches = train.dataset(progress.epoch, config.epochs)
-        _write_graph(model, batches.element_spec[0], directory / "logs" / "graph")
-        with micro_batches(model, config.micro_batches):
+        # With histograms of every weight at the end of an epoch.
+        logs = [_TensorBoard(directory / "logs", histogram_freq=1, write_graph=False)] if is_chief(strategy) else []
+        if is_chief(strategy):
+            _write_graph(model, batches.element_spec[0], directory / "logs" / "graph")
+        with micro_batches(model, config.micro_batches), recomputation(model, config.recompute):
             model.fit(
-                batches,
+                distribute(strategy, batches),
                 initial_epoch=progress.epoch,
                 epochs=config.epochs,
                 steps_per_epoch=len(train),
-                validation_data=None if validation is None else validation.in_order(),
-                callbacks=[
-                    # With histograms of every weight at the end of an epoch.
-                    _TensorBoard(directory / "logs", histogram_freq=1, write_graph=False),
-                    progress,
-                    *callbacks,
-                ],
-                verbose=verbose,
+                validation_data=None if validation is None else distribute(strategy, validation.in_order()),
+                callbacks=[*logs, progress, *callbacks],
+                verbose=verbose if is_chief(strategy) else 0,
             )
     progress.restore_best()
     return progress.history
+
+
+@contextlib.contextmanager
+def _averaged(model, momentum):
+    """While it lasts, the model has the moving average of its weights, where there is one."""
+    if momentum is None:
+        yield
+        return
+    _exchange(model)
+    try:
+        yield
+    finally:
+        _exchange(model)
+
+
+def _exchange(model):
+    """Exchanges the weights with their moving average. Keras's own callback adds and subtracts, and so rounds both."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    for variable, average in zip(optimizer._trainable_variables, optimizer._model_variables_moving_average):
+        value = np.array(variable)
+        variable.assign(average)
+        average.assign(value)
 
 
 def _named(table, field, config):
@@ -137,6 +212,22 @@ def _named(table, field, config):
     if name not in table:
         raise UserError(f"there is no {field} {name!r}: {nearest(name, table)}")
     return table[name]
+
+
+def _layer_rates(model, config, epoch_steps):
+    """The layers' own rates, or None where the recipe has none."""
+    if config.layer_decay is None and config.unfreezing is None:
+        return None
+    starts = ()
+    if config.unfreezing is not None:
+        epochs = _named(UNFREEZING, "unfreezing", config)(len(layer_groups(model)), *config.unfreeze_epochs)
+        if epochs[0] >= config.epochs:
+            raise UserError(
+                f"unfreezing={config.unfreezing!r} lets the lowest layer learn in epoch {epochs[0] + 1:g}, but there "
+                f"are {config.epochs}: train for more epochs or give smaller unfreeze_epochs."
+            )
+        starts = [round(epoch * epoch_steps) for epoch in epochs]
+    return LayerRates.of(model, 1.0 if config.layer_decay is None else config.layer_decay, starts)
 
 
 def _write_graph(model, signature, directory):
@@ -174,9 +265,10 @@ class _TensorBoard(keras.callbacks.TensorBoard):
 class _Progress(keras.callbacks.Callback):
     """Keeps the history, the best weights and the whole state on disk; stops when nothing gets better."""
 
-    def __init__(self, config, directory, has_validation):
+    def __init__(self, config, directory, has_validation, strategy):
         super().__init__()
         self.config = config
+        self.strategy = strategy
         self.state_file = directory / "state.safetensors"
         self.best_file = directory / "best.safetensors"
         self.has_validation = has_validation
@@ -187,22 +279,38 @@ class _Progress(keras.callbacks.Callback):
     def finished(self):
         return self.epoch >= self.config.epochs or self._out_of_patience()
 
+    def on_train_batch_end(self, batch, logs=None):
+        # The mean over the epoch so far: Keras reads it after every step anyway, and it stays what it became.
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise self._spoilt_error(f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}")
+
+    def on_test_begin(self, logs=None):
+        if self.config.average is not None:
+            _exchange(self.model)
+
+    def on_test_end(self, logs=None):
+        if self.config.average is not None:
+            _exchange(self.model)
+
     def on_epoch_end(self, epoch, logs=None):
         logs = {name: float(value) for name, value in (logs or {}).items()}
         spoilt = self._spoilt(logs)
         if spoilt:
-            kept = f"; the last good checkpoint is {self.state_file}" if self.state_file.exists() else ""
-            raise UserError(
-                f"{spoilt} in epoch {epoch + 1}: lower the learning rate ({self.config.learning_rate}) or clip the "
-                f"gradient{kept}."
-            )
+            raise self._spoilt_error(f"{spoilt} in epoch {epoch + 1}")
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
         self.epoch = epoch + 1
-        # The best weights come first: a kill between the two files repeats this epoch and writes the same again.
-        if self._best_epochs()[-1] == epoch:
-            save_variables(self.model.variables, self.best_file, {"epoch": epoch})
-        save_variables(self._state(), self.state_file, {"epoch": self.epoch, "history": self.history})
+        is_best = self._best_epochs()[-1] == epoch
+
+        def save():
+            # The best weights come first: a kill between the two files repeats this epoch and writes the same again.
+            if is_best:
+                with _averaged(self.model, self.config.average):
+                    save_variables(self.model.variables, self.best_file, {"epoch": epoch})
+            save_variables(self._state(), self.state_file, {"epoch": self.epoch, "history": self.history})
+
+        on_chief(self.strategy, save)
         if self._out_of_patience():
             self.model.stop_training = True
 
@@ -210,13 +318,25 @@ class _Progress(keras.callbacks.Callback):
         if self.state_file.exists():
             notes = restore_variables(self._state(), self.state_file)
             self.epoch, self.history = notes["epoch"], notes["history"]
+        counted = self.strategy.num_replicas_in_sync if self.strategy.extended._in_multi_worker_mode() else 1
+        if sum_over_workers(self.strategy, self.epoch) != self.epoch * counted:
+            raise UserError(
+                f"the workers find different checkpoints in {self.state_file.parent}: give a directory that they share."
+            )
 
     def restore_best(self):
         if self.has_validation and self.best_file.exists():
             restore_variables(self.model.variables, self.best_file)
+        elif self.config.average is not None:
+            _exchange(self.model)
 
     def _state(self):
         return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _spoilt_error(self, what):
+        kept = f"; the last good checkpoint is {self.state_file}" if self.state_file.exists() else ""
+        rate = self.config.learning_rate
+        return UserError(f"{what}: lower the learning rate ({rate}) or clip the gradient{kept}.")
 
     def _spoilt(self, logs):
         """What became NaN or infinite, as a clause, or None."""

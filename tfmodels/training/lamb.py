@@ -19,10 +19,11 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.training.exclusions import NORMS_AND_BIASES, Exclusions
+from tfmodels.training.rates import WithRates
 
 
 @keras.saving.register_keras_serializable("tfmodels")
-class Lamb(Exclusions, keras.optimizers.Lamb):
+class Lamb(WithRates, Exclusions, keras.optimizers.Lamb):
     """LAMB as pre-training in large batches uses it; the arguments of the paper are `exclude=()` and the rest as it is.
 
     `trust_ratios` tells what each weight's rate was multiplied by in the last step; `fit` writes them for TensorBoard.
@@ -38,9 +39,10 @@ class Lamb(Exclusions, keras.optimizers.Lamb):
         exclude: Weights whose names hold one of these are neither decayed nor adapted: theirs is Adam's step. Those
             of `exclude_from_weight_decay` are spared likewise.
         name: The optimiser's name.
-        **kwargs: As every Keras optimiser takes them, such as `global_clipnorm` and `use_ema`. For large batches in
-            parts use `micro_batches` rather than `gradient_accumulation_steps`, which weighs all parts alike and counts
-            each of them as a step of the schedule.
+        **kwargs: As every Keras optimiser takes them, such as `global_clipnorm` and `use_ema`, and `rates`, the layers'
+            own (`training.rates`). For large batches in parts use `micro_batches` rather than
+            `gradient_accumulation_steps`, which weighs all parts alike and counts each of them as a step of the
+            schedule.
 
     Raises:
         UserError: The bounds are no positive pair in order.
@@ -109,7 +111,7 @@ class Lamb(Exclusions, keras.optimizers.Lamb):
         self.assign_add(second, (ops.square(gradient) - second) * (1 - self.beta_2))
         step = first / self._correction(self.beta_1, dtype)
         step = step / (ops.sqrt(second / self._correction(self.beta_2, dtype)) + self.epsilon)
-        rate = ops.cast(learning_rate, dtype)
+        rate = ops.cast(self.rate_of(variable, learning_rate), dtype)
         if self._use_weight_decay(variable):
             if self.weight_decay:
                 step = step + variable * self.weight_decay

@@ -11,7 +11,8 @@ than another. Part k, with c_k of the batch's c, counts by c_k / c, each term by
 
 which is the batch's loss itself, unless a term compares rows with each other: `InfoWord` and `Ranking` then see those
 of a part alone. The same sum runs over the replicas of a `tf.distribute.Strategy`, parts or none, where Keras clips
-every replica's gradient for itself, and adds up the losses of models that have a `compute_loss` of their own.
+every replica's gradient for itself, adds up the losses of models that have a `compute_loss` of their own, and makes NaN
+of the validation where a replica's part is empty. With several workers Keras's own steps do not run at all.
 
 A compiled loss is taken for a mean over rows. A model that has another one says so by three methods:
 `loss_counts(x, y)` tells the counts, float32[] by the terms' names, without an output; `loss_terms`, called as
@@ -53,17 +54,24 @@ def micro_batches(model: keras.Model, count: int):
     """
     if count < 1:
         raise UserError(f"micro_batches={count} must be at least 1: the number of parts of a batch.")
-    if count == 1 and model.distribute_strategy.num_replicas_in_sync == 1:
+    strategy = model.distribute_strategy
+    is_distributed = strategy.num_replicas_in_sync > 1 or strategy.extended._in_multi_worker_mode()
+    if count == 1 and not is_distributed:
         yield
         return
-    model.train_step = functools.partial(_train_step, model, count)
-    model._maybe_symbolic_build = functools.partial(_build, model)
-    model.train_function = None  # Keras keeps the function of the step that it had.
+    own = {"train_step": functools.partial(_train_step, model, count)}
+    own["_maybe_symbolic_build"] = functools.partial(_build, model)
+    if is_distributed:
+        own["test_step"] = functools.partial(_test_step, model)
+    for name, method in own.items():
+        setattr(model, name, method)
+    model.train_function = model.test_function = None  # Keras keeps the functions of the steps that it had.
     try:
         yield
     finally:
-        del model.train_step, model._maybe_symbolic_build
-        model.train_function = None
+        for name in own:
+            delattr(model, name)
+        model.train_function = model.test_function = None
 
 
 def _build(model, iterator=None, data_batch=None):
@@ -121,7 +129,38 @@ def _train_step(model, count, data):
         variables,
     )
     loss_of.record_loss(loss)
-    return model.get_metrics_result()
+    return _figures(model)
+
+
+def _test_step(model, data):
+    """Evaluates a replica's part of a batch, which may be empty; the loss is that of the batch."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    rows = _rows(x)
+    loss_of = model if hasattr(model, "loss_terms") else _CompiledLoss(model, rows)
+    own = loss_of.loss_counts(x, y)
+    counts = _sum_over_replicas(own)
+
+    def part():
+        y_pred = model(x, training=False)
+        terms = loss_of.loss_terms(x, y, y_pred, sample_weight, training=False)
+        model.compute_metrics(x, y, y_pred, sample_weight)
+        shares = {name: number / tf.maximum(counts[name], 1e-6) for name, number in own.items()}
+        return tf.add_n([shares[name] * tf.cast(term, tf.float32) for name, term in terms.items()])
+
+    # Collectives stay outside: every replica has to take part in them.
+    loss = _sum_over_replicas([tf.cond(rows > 0, part, lambda: tf.constant(0.0))])[0]
+    # A step that finds no more data must not count as one.
+    with tf.control_dependencies([loss]):
+        loss_of.record_loss(loss)
+    return _figures(model)
+
+
+def _figures(model):
+    """The figures so far; Keras takes their mean over workers, along an axis that scalars lack."""
+    figures = model.get_metrics_result()
+    if not model.distribute_strategy.extended._in_multi_worker_mode():
+        return figures
+    return keras.tree.map_structure(lambda figure: tf.convert_to_tensor(figure)[tf.newaxis], figures)
 
 
 class _CompiledLoss:

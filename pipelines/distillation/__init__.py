@@ -1,0 +1,1 @@
+"""Distilling a student from a teacher that another run has trained."""

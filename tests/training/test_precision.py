@@ -1,0 +1,82 @@
+"""The choice of a precision: what a probe tries, what it takes, and what it leaves alone."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tests.training.keywords import classify, keyword_batches, tiny_classifier
+from tfmodels.training import choose_precision, policy_for
+from tfmodels.training.precision import candidates_here
+
+
+class Slow(keras.Model):
+    """A classifier whose steps wait."""
+
+    def __init__(self, model, seconds):
+        super().__init__()
+        self.model = model
+        self.seconds = seconds
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    def train_on_batch(self, *arguments, **settings):
+        logs = super().train_on_batch(*arguments, **settings)
+        time.sleep(self.seconds)
+        return logs
+
+
+@pytest.mark.parametrize(
+    ("waits", "chosen"),
+    [
+        ({"float32": 0.4, "bfloat16": 0.0}, "bfloat16"),
+        ({"float32": 0.0, "bfloat16": 0.4}, "float32"),
+        # Not worth it.
+        ({"float32": 2.0, "bfloat16": 1.95}, "float32"),
+    ],
+)
+def test_the_fastest_is_taken_and_float32_where_it_hardly_matters(waits, chosen):
+    made = []
+
+    def make(precision):
+        made.append(precision)
+        return Slow(tiny_classifier(dtype=policy_for(precision)), waits[precision])
+
+    probe = choose_precision(
+        "auto", make, keyword_batches(32), loss=classify()["loss"], candidates=tuple(waits), steps=1
+    )
+    assert probe.precision == chosen and made == list(waits)
+    assert all(probe.seconds[name] >= seconds for name, seconds in waits.items())
+    assert str(probe).startswith(f"computing in {chosen} (a step: float32 ") and str(probe).endswith(" ms)")
+
+
+def test_a_given_precision_is_not_tried():
+    def make(precision):
+        raise AssertionError("nothing is built")
+
+    probe = choose_precision("bfloat16", make, None)
+    assert probe.precision == "bfloat16" and str(probe) == "computing in bfloat16"
+    assert choose_precision("auto", make, None, candidates=["float16"]).precision == "float16"
+    with pytest.raises(ValueError, match="precision 'fp8' is unknown: choose one of float32"):
+        choose_precision("fp8", make, None)
+
+
+def test_a_cpu_tries_bfloat16():
+    assert candidates_here() == ("float32", "bfloat16")
+
+
+def test_what_is_probed_trains_in_its_precision():
+    models = {}
+
+    def make(precision):
+        models[precision] = tiny_classifier(dtype=policy_for(precision))
+        return models[precision]
+
+    probe = choose_precision("auto", make, keyword_batches(32), loss=classify()["loss"], steps=1)
+    assert probe.precision in models and np.isfinite(list(probe.seconds.values())).all()
+    assert {name: model.backbone.compute_dtype for name, model in models.items()} == {
+        "float32": "float32",
+        "bfloat16": "bfloat16",
+    }
