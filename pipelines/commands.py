@@ -1,5 +1,6 @@
 """The command `tfmodels run`: pipelines on a table of the user's own."""
 
+import functools
 import json
 import os
 import re
@@ -36,20 +37,63 @@ OBJECTIVES = (
 )
 
 
+# A user's table.
+_TABLE = (
+    click.option("--data", metavar="FILE", help="Your table. Without it, the run is on 10,568 movie reviews."),
+    click.option("--text-column", default="text", show_default=True, help="The column of the text."),
+    click.option("--label-column", default="label", show_default=True, help="The column of the class."),
+    click.option("--text-pair-column", help="The column of the second text, where rows are pairs of texts."),
+    click.option("--split-column", help="The column that says train, validation or test.  [default: 80, 10, 10 %]"),
+    click.option("--format", "table_format", type=click.Choice(FORMATS), help="By default the extension says it."),
+    click.option("--delimiter", help="What separates the cells of a CSV file, if not a comma."),
+    click.option("--skip-incomplete", is_flag=True, help="Leave out rows without a text or label, and go on."),
+)
+
+
+def _on_table(command):
+    """Gives a command the options of a table, which it takes as `table`, a `TableConfig` or None without --data.
+
+    It is also given `text_columns`, the names of the first and of the second text's.
+    """
+
+    @functools.wraps(command)
+    def with_table(
+        data,
+        text_column,
+        label_column,
+        text_pair_column,
+        split_column,
+        table_format,
+        delimiter,
+        skip_incomplete,
+        **options,
+    ):
+        table = None
+        if data is not None:
+            columns = (text_column, label_column, text_pair_column, split_column)
+            table = TableConfig(data, *columns, table_format, delimiter, skip_incomplete)
+        return command(table=table, text_columns=(text_column, text_pair_column), **options)
+
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(_TABLE), with_table)
+
+
+def _configured(name: str):
+    """Gives a command the options of every pipeline: a file of the configuration `name`, and the runner's."""
+    options = (
+        click.option("--config", metavar="FILE", help=f"JSON with any fields of {name} (pipelines/…/configs.py)."),
+        click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given again."),
+        click.option("--no-cache", is_flag=True, help="Run every component again."),
+    )
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
 @click.group("run")
 def run_command():
     """Run a pipeline on a table of your own, from the data to a model that serves."""
 
 
 @run_command.command("text_classification")
-@click.option("--data", metavar="FILE", help="Your table. Without it, the run is on 10,568 movie reviews.")
-@click.option("--text-column", default="text", show_default=True, help="The column of the text.")
-@click.option("--label-column", default="label", show_default=True, help="The column of the class, texts or numbers.")
-@click.option("--text-pair-column", help="The column of the second text, to classify pairs of texts.")
-@click.option("--split-column", help="The column that says train, validation or test.  [default: 80, 10, 10 %]")
-@click.option("--format", "table_format", type=click.Choice(FORMATS), help="By default the file's extension says it.")
-@click.option("--delimiter", help="What separates the cells of a CSV file, if not a comma.")
-@click.option("--skip-incomplete", is_flag=True, help="Leave out rows without a text or label instead of stopping.")
+@_on_table
 @click.option(
     "--output",
     default="output/text_classification",
@@ -74,25 +118,8 @@ def run_command():
     type=click.FloatRange(0, 2),
     help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.92]",
 )
-@click.option("--config", metavar="FILE", help="JSON with any fields of PipelineConfig (pipelines/…/configs.py).")
-@click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")
-@click.option("--no-cache", is_flag=True, help="Run every component again.")
-def text_classification_command(
-    data,
-    text_column,
-    label_column,
-    text_pair_column,
-    split_column,
-    table_format,
-    delimiter,
-    skip_incomplete,
-    output,
-    name,
-    epochs,
-    student_epochs,
-    config,
-    **options,
-):
+@_configured("PipelineConfig")
+def text_classification_command(table, text_columns, output, name, epochs, student_epochs, config, **options):
     """Fine-tune a teacher on labelled texts, distil a small student from it, prove the student and push it.
 
     The table is a CSV, TSV, JSON Lines, Parquet or TFRecord file with a column of texts and one of classes. The first
@@ -112,17 +139,13 @@ def text_classification_command(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from pipelines.text_classification.job import JobConfig, run_job
 
-    table = None
-    if data is not None:
-        columns = (text_column, label_column, text_pair_column, split_column)
-        table = TableConfig(data, *columns, table_format, delimiter, skip_incomplete)
     job = JobConfig(
         output=str(Path(output).resolve()),
         table=table,
         settings=_settings(config, options),
         epochs=epochs,
         student_epochs=student_epochs,
-        name=_checked_name(name) or ("reviews" if data is None else _model_name(data)),
+        name=_checked_name(name) or ("reviews" if table is None else _model_name(table.path)),
     )
     _exit_with(lambda: run_job(job))
 
@@ -159,10 +182,12 @@ def text_classification_command(
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the rows.  [default: 4]")
 @click.option("--batch-size", type=click.IntRange(1), help="Rows.  [default: 32]")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The peak.  [default: 5e-4]")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="What is computed in.")
-@click.option("--config", metavar="FILE", help="JSON with any fields of PretrainingConfig (pipelines/…/configs.py).")
-@click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")
-@click.option("--no-cache", is_flag=True, help="Run every component again.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "auto"]),
+    help="What is computed in; auto tries what is fastest on this machine.  [default: float32]",
+)
+@_configured("PretrainingConfig")
 def pretraining_command(files, corpus_format, field, validation, output, name, config, **options):
     """Pre-train an encoder on raw documents, judge it on held-out ones, prove it and push it.
 
@@ -202,14 +227,7 @@ def pretraining_command(files, corpus_format, field, validation, output, name, c
     help="A run of text_classification, a student of another distillation (OUTPUT/students/NAME), a Keras/ folder, or "
     "a classifier in Hugging Face's layout.  [default: the latest blessed model of OUTPUT/metadata.sqlite]",
 )
-@click.option("--data", metavar="FILE", help="Your table. Without it, the run is on 10,568 movie reviews.")
-@click.option("--text-column", default="text", show_default=True, help="The column of the text.")
-@click.option("--label-column", default="label", show_default=True, help="The column of the class, texts or numbers.")
-@click.option("--text-pair-column", help="The column of the second text, where the teacher takes pairs.")
-@click.option("--split-column", help="The column that says train, validation or test.  [default: 80, 10, 10 %]")
-@click.option("--format", "table_format", type=click.Choice(FORMATS), help="By default the file's extension says it.")
-@click.option("--delimiter", help="What separates the cells of a CSV file, if not a comma.")
-@click.option("--skip-incomplete", is_flag=True, help="Leave out rows without a text or label instead of stopping.")
+@_on_table
 @click.option(
     "--unlabelled",
     metavar="FILE",
@@ -238,26 +256,9 @@ def pretraining_command(files, corpus_format, field, validation, output, name, c
     type=click.FloatRange(0, 2),
     help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.92]",
 )
-@click.option("--config", metavar="FILE", help="JSON with any fields of DistillationConfig (pipelines/…/configs.py).")
-@click.option("--beam-arg", "beam_args", multiple=True, help="An argument for Apache Beam; may be given many times.")
-@click.option("--no-cache", is_flag=True, help="Run every component again.")
+@_configured("DistillationConfig")
 def distillation_command(
-    teacher,
-    data,
-    text_column,
-    label_column,
-    text_pair_column,
-    split_column,
-    table_format,
-    delimiter,
-    skip_incomplete,
-    unlabelled,
-    teacher_labels,
-    output,
-    name,
-    epochs,
-    config,
-    **options,
+    teacher, table, text_columns, unlabelled, teacher_labels, output, name, epochs, config, **options
 ):
     """Distil a small student from a teacher that is there, hold it against the teacher, prove it and push it.
 
@@ -277,10 +278,6 @@ def distillation_command(
     from pipelines.distillation.job import JobConfig, run_job
     from pipelines.distillation.unlabelled import UnlabelledConfig
 
-    table = None
-    if data is not None:
-        columns = (text_column, label_column, text_pair_column, split_column)
-        table = TableConfig(data, *columns, table_format, delimiter, skip_incomplete)
     settings = _read_config(config) if config else {}
     if options["student"]:
         _put(settings, "student", preset=options["student"])
@@ -293,7 +290,7 @@ def distillation_command(
         output=str(Path(output).resolve()),
         teacher=teacher,
         table=table,
-        unlabelled=UnlabelledConfig(unlabelled, text_column, text_pair_column) if unlabelled else None,
+        unlabelled=UnlabelledConfig(unlabelled, *text_columns) if unlabelled else None,
         teacher_labels=tuple(label.strip() for label in teacher_labels.split(",")) if teacher_labels else (),
         settings=settings,
         epochs=epochs,

@@ -26,6 +26,7 @@ from pipelines.components.configuration import from_dict
 from pipelines.components.epoch_lines import EpochLines
 from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.model_artifact import encoder_uri, keras_uri, save_keras
+from pipelines.components.precision import settled
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
 from pipelines.pretraining.judgement import judge
 from pipelines.pretraining.recipes import make_backbone, make_generator, max_predictions, recipe
@@ -67,24 +68,27 @@ def run_fn(fn_args) -> None:
         preprocessor = TextPreprocessor.load(folder)
     tokenizer = preprocessor.tokenizer
 
-    keras.utils.set_random_seed(config.seed)
-    preset, policy = encoder.preset or chosen.preset, policy_for(config.precision)
-
+    preset = encoder.preset or chosen.preset
     # As the paper has it, a stretch of text remembers the one before it.
     memory = {"memory_length": preprocessor.sequence_length} if chosen.streams else {}
 
-    def backbone(policy):
+    def backbone(precision):
         overrides = {**memory, **chosen.overrides, **encoder.overrides}
-        return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy)
+        return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy_for(precision))
 
-    with strategy.scope():
-        learner = backbone(policy)
     train, validation, rare_words = read_rows(
         *(f"{examples}/Split-{split}/*" for split in ("train", "validation")), chosen, tokenizer, rows, config
     )
-    with strategy.scope():
-        models = make_models(chosen, encoder, learner, rows, config, rare_words)
     directory = _training_directory(settings, [task.rows.token_ids for task in train])
+
+    def first_model(precision):
+        return next(make_models(chosen, encoder, backbone(precision), rows, config, rare_words))[1]
+
+    config = settled(config, settings["objective"], first_model, mixed(train, config), directory)
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        learner = backbone(config.precision)
+        models = make_models(chosen, encoder, learner, rows, config, rare_words)
     figures = ("loss", f"val_{chosen.figure}", "val_discriminator_accuracy")
     started = time.monotonic()
     with strategy.scope():  # The model of a stage is made when the one before has been trained.

@@ -29,6 +29,7 @@ from pipelines.components.epoch_lines import EpochLines, progress
 from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.losses import make_losses
 from pipelines.components.model_artifact import keras_uri, load_keras, save_keras
+from pipelines.components.precision import settled
 from pipelines.text_classification.configs import (
     ServingConfig,
     StageConfig,
@@ -65,21 +66,23 @@ def run_teacher(fn_args) -> None:
     def build(precision):
         return build_teacher(config, len(task.labels), precision)
 
-    keras.utils.set_random_seed(config.fit.seed)
-    with strategy.scope():
-        model = build(config.fit.precision)
     # Keras finds the loss of an output by the name of its target.
     train, validation = (task.batches(split, config.fit, "logits") for split in ("train", "validation"))
     directory = task.training_directory("teacher", config, train)
+    loss = {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    fitting = settled(config.fit, "teacher", build, train, directory, loss=loss)
+    keras.utils.set_random_seed(config.fit.seed)
+    with strategy.scope():
+        model = build(fitting.precision)
     started = time.monotonic()
-    shown = [EpochLines("teacher", config.fit), *task.pictures(directory, model, config)] if is_chief(strategy) else []
+    shown = [EpochLines("teacher", fitting), *task.pictures(directory, model, config)] if is_chief(strategy) else []
     history = fit(
         model,
         train,
         validation,
-        config.fit,
+        fitting,
         directory,
-        loss={"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        loss=loss,
         metrics={"logits": [keras.metrics.SparseCategoricalAccuracy("accuracy")]},
         callbacks=shown,
         verbose=0,
@@ -88,7 +91,7 @@ def run_teacher(fn_args) -> None:
 
     def save():
         description = f"A text classifier fine-tuned from {config.source}."
-        model_to_save = in_float32(model, build, config.fit.precision)
+        model_to_save = in_float32(model, build, fitting.precision)
         task.save(model_to_save, "teacher", description, config, {"fine-tuning": history}, seconds)
 
     on_chief(strategy, save)
@@ -140,9 +143,24 @@ def train_student(
     def build(precision):
         return build_student(config, len(task.labels), precision)
 
-    precision = config.stages[0].fit.precision
-    keras.utils.set_random_seed(config.stages[0].fit.seed)
-    strategy = strategy_for(config.stages[0].fit.strategy)
+    def distiller_of(student, stage):
+        layers = (model.backbone.config.num_layers for model in (student, teacher))
+        return Distiller(student, teacher, losses_of(stage, *layers), stage.hard_label_weight)
+
+    def directory_of(number, rows):
+        # What a stage gives depends on the stages before it.
+        recipe = dataclasses.replace(config, stages=config.stages[:number])
+        return task.training_directory(f"student-{number}", recipe, rows, teacher)
+
+    first = config.stages[0]
+    precision = first.fit.precision
+    if precision == "auto":
+        rows = batches_of("train", first)
+        directory = directory_of(1, rows)
+        tried = settled(first.fit, "student", lambda name: distiller_of(build(name), first), rows, directory)
+        precision = tried.precision
+    keras.utils.set_random_seed(first.fit.seed)
+    strategy = strategy_for(first.fit.strategy)
     with strategy.scope():
         student = build(precision)
     started = time.monotonic()
@@ -155,17 +173,15 @@ def train_student(
     for number, stage in enumerate(config.stages, start=1):
         name = f"student, stage {number} of {len(config.stages)}" if len(config.stages) > 1 else "student"
         batches = {split: batches_of(split, stage) for split in ("train", "validation")}
-        # What a stage gives depends on the stages before it.
-        recipe = dataclasses.replace(config, stages=config.stages[:number])
-        directory = task.training_directory(f"student-{number}", recipe, batches["train"], teacher)
-        layers = (model.backbone.config.num_layers for model in (student, teacher))
+        directory = directory_of(number, batches["train"])
         with strategy.scope():
-            distiller = Distiller(student, teacher, losses_of(stage, *layers), stage.hard_label_weight)
+            distiller = distiller_of(student, stage)
         train, validation = (answered(split, rows, stage, distiller) for split, rows in batches.items())
         callbacks = []
         if is_chief(strategy):
             callbacks = [EpochLines(name, stage.fit), *task.pictures(directory, student, stage)]
-        histories[name] = fit(distiller, train, validation, stage.fit, directory, callbacks=callbacks, verbose=0)
+        fitting = dataclasses.replace(stage.fit, precision=precision)
+        histories[name] = fit(distiller, train, validation, fitting, directory, callbacks=callbacks, verbose=0)
     seconds = time.monotonic() - started
 
     def save():

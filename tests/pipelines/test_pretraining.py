@@ -477,13 +477,14 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         "encoder": {"overrides": overrides_for("electra_small")},
         "vocabulary": {"size": 90},
         "rows": {"sequence_length": 32},
-        "fit": {"epochs": 10, "batch_size": 16, "learning_rate": 5e-3},
+        "fit": {"epochs": 10, "batch_size": 16, "learning_rate": 5e-3, "precision": "auto"},
     }
     output = tmp_path / "out"
     job = JobConfig(str(output), CorpusConfig((str(path),), validation=0.1), settings, "little")
     assert run_job(job)
     results = json.loads((output / "results.json").read_text())
     assert results["judgement"]["loss"] < results["judgement"]["baselines"]["unigram"]
+    assert results["recipe"]["precision"] in ("float32", "bfloat16")
     assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert check_savedmodel(results["pushed"]["path"], latency_seconds=0.05).passed
 

@@ -47,7 +47,8 @@ class FitConfig(Config):
         clip_by: One of `CLIPPINGS`: the "global_norm" of all weights' gradients, each weight's "norm", or the "value".
         average: The momentum of a moving average of the weights, such as 0.999, which validation judges and the model
             ends with; None keeps none.
-        precision: What the model computes in: float32, bfloat16 or float16; see `policy_for`.
+        precision: What the model computes in: float32, bfloat16 or float16; see `policy_for`. The pipelines also take
+            "auto", which is settled before the model is built; see `choose_precision`.
         patience: epochs without a better `monitor` after which training stops; None trains all epochs. Either way the
             weights of the best epoch are kept when there is validation.
         monitor: The validation figure that decides which epoch is best; it is maximised unless it ends in "loss".
