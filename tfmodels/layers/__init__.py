@@ -3,7 +3,7 @@
 from tfmodels.layers.attention import MultiHeadAttention
 from tfmodels.layers.block import TransformerBlock
 from tfmodels.layers.columns import Columns
-from tfmodels.layers.embeddings import TextEmbedding
+from tfmodels.layers.embeddings import TextEmbedding, WordVectors
 from tfmodels.layers.feedforward import FeedForward
 from tfmodels.layers.normalization import LayerNorm
 from tfmodels.layers.pooling import (
@@ -58,5 +58,6 @@ __all__ = [
     "TransformerBlock",
     "WeightDropLSTM",
     "WordDropout",
+    "WordVectors",
     "prune",
 ]

@@ -21,9 +21,8 @@ import dataclasses
 import keras
 from keras import ops
 
-from tfmodels.layers import ConcatPooling, LastTokenPooling, Projection, WeightDropLSTM, WordDropout
+from tfmodels.layers import ConcatPooling, LastTokenPooling, Projection, WeightDropLSTM, WordDropout, WordVectors
 from tfmodels.layers.base import Layer
-from tfmodels.models.bilstm import WordVectors
 from tfmodels.models.config import Config, Preset
 from tfmodels.models.transformer_xl import RecurrentBackbone, RecurrentLM, TiedHead
 

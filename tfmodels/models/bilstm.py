@@ -18,8 +18,7 @@ import keras
 from keras import ops
 
 from tfmodels.errors import UserError
-from tfmodels.layers import DenseFirstToken
-from tfmodels.layers.base import Layer
+from tfmodels.layers import DenseFirstToken, WordVectors
 from tfmodels.models.backbone import Backbone
 from tfmodels.models.config import Config, Preset
 
@@ -99,40 +98,6 @@ class BilstmBackbone(Backbone):
     def make_classifier_pooling(self, dropout):
         config = self.config
         return DenseLastStates(config.dense_dim, config.activation, dropout, dtype=self.dtype_policy, name="pooling")
-
-
-class WordVectors(Layer):
-    """A vector for each token, and nothing else.
-
-    Args:
-        vocabulary_size: V.
-        embedding_dim: E.
-
-    Call arguments:
-        token_ids: int[B, T].
-        segment_ids: int[B, T], not used: a functional model needs all of its inputs.
-
-    Returns:
-        float[B, T, E].
-    """
-
-    def __init__(self, vocabulary_size, embedding_dim, **kwargs):
-        super().__init__(**kwargs)
-        self.vocabulary_size = vocabulary_size
-        self.embedding_dim = embedding_dim
-
-    def build(self, token_ids_shape, segment_ids_shape=None):
-        # Not autocast: in bfloat16 the few rows that are taken are cast, not the whole table.
-        self.tokens = self.add_weight(
-            name="tokens",
-            shape=(self.vocabulary_size, self.embedding_dim),
-            initializer=keras.initializers.RandomUniform(-0.05, 0.05),
-            autocast=False,
-        )
-        self.built = True
-
-    def call(self, token_ids, segment_ids=None):
-        return ops.cast(ops.take(self.tokens, token_ids, axis=0), self.compute_dtype)  # [B, T, E]
 
 
 class DenseLastStates(DenseFirstToken):
