@@ -10,6 +10,8 @@ A frozen weight is neither moved nor decayed, and its gradient does not count in
 The moments are kept all the time: a layer that begins to learn begins with what its gradients have been, where moments
 of zero, at a step whose bias correction is over, would make its first steps several times too long.
 
+Rates are for the TensorFlow backend; the optimisers run on JAX without them.
+
 Cost: a comparison a weight. Gradients of frozen layers are computed nevertheless: a step costs the same time and memory
 whoever is frozen, where a model of which the head alone is traced (`trainable = False` before `fit`) would save the
 backward pass.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 
 from tfmodels.errors import UserError
@@ -152,7 +155,7 @@ class WithRates:
         super()._backend_apply_gradients(grads, trainable_variables)
 
     def _clip_gradients(self, grads):
-        if not self.global_clipnorm:
+        if not self.global_clipnorm or keras.backend.backend() != "tensorflow":
             return super()._clip_gradients(grads)
         norm = None if self.rates is None else self._norm_of_learning(grads)
         # TensorFlow's leaves a sparse gradient sparse, where Keras's makes it dense.
