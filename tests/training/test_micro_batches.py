@@ -82,6 +82,7 @@ def test_every_objective_tells_its_count_beforehand():
     assert len({float(count) for count in counts.values()}) >= 6
 
 
+@pytest.mark.e2e
 def test_two_replicas_make_the_update_of_one(whole, tmp_path):
     path = tmp_path / "weights.npz"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -71,11 +71,13 @@ def assert_same_runs(path, one):
             np.testing.assert_allclose(found[f"{name}/history/{figure}"], values, rtol=1e-5, atol=1e-7, err_msg=figure)
 
 
+@pytest.mark.e2e
 def test_two_devices_of_one_machine_train_as_one(one, tmp_path):
     assert_done(start("mirrored", tmp_path, tmp_path / "found.npz"))
     assert_same_runs(tmp_path / "found.npz", one)
 
 
+@pytest.mark.e2e
 def test_workers_one_of_which_is_killed_train_as_one_process(one, tmp_path):
     """A cluster manager starts all of them again; the first model was finished by then, the second was not."""
     outputs = [tmp_path / f"{index}.npz" for index in range(2)]
