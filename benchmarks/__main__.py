@@ -27,7 +27,7 @@ BENCHMARKS = {
 _APART = {
     "tries": "what each part of the student's recipe brings, on the last run's teacher (minutes)",
     "objectives": "pre-training objectives at equal compute, by the accuracy of their encoders (an hour)",
-    "students": "students of every kind by their teacher and on hard labels alone, on two tasks (an hour)",
+    "students": "students of every kind by their teacher and on hard labels alone, on two tasks (long)",
     "privileged": "students of teachers that see what nobody has when the student serves (minutes)",
     "multitask": "one encoder for three tasks beside an encoder for each (minutes)",
 }
@@ -59,7 +59,7 @@ def main(names, only_list, quick, as_json, check):
       tries     what each part of the student's recipe brings, on the last run's teacher (minutes; only when named)
       objectives
                 pre-training objectives at equal compute, by the accuracy of their encoders (an hour; only when named)
-      students  students of every kind by their teacher and on hard labels alone (an hour; only when named)
+      students  students of every kind by their teacher and on hard labels alone (long; only when named)
       privileged
                 students of teachers that see what nobody has when the student serves (minutes; only when named)
       multitask one encoder for three tasks beside an encoder for each (minutes; only when named)

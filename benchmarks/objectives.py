@@ -230,7 +230,7 @@ def _fine_tuned(backbone, preset, tokenizer, chosen, task: str, seed: int, quick
     keras.utils.set_random_seed(seed)
     copy = type(backbone)(backbone.config.replace(**_dropout(preset, 0.1)))
     copy.set_weights(backbone.get_weights())
-    (texts, labels), (held_texts, held_labels) = _examples(task, quick)
+    (texts, labels), (held_texts, held_labels) = examples_of(task, quick)
     preprocessor = TextPreprocessor(tokenizer, _LENGTH, format=chosen.vocabulary.format)
     model = TextClassifier(copy, 1 + int(max(labels)), pooling=MeanPooling())
     config = FitConfig(epochs=1 if quick else 3, batch_size=32, learning_rate=1e-3, monitor="val_loss", seed=seed)
@@ -243,7 +243,7 @@ def _fine_tuned(backbone, preset, tokenizer, chosen, task: str, seed: int, quick
 
 
 @functools.cache
-def _examples(task: str, quick: bool):
+def examples_of(task: str, quick: bool):
     """Texts and classes: to learn from, and all others."""
     from tfmodels import datasets
 

@@ -87,7 +87,7 @@ def measure(
     """Students of every kind, taught by a fine-tuned MiniLM, beside the same students on hard labels alone.
 
     Trains every student three times a seed on either task, prints the table of means and spreads and writes it to
-    students.json in the output folder. About an hour on two cores, with a process a core.
+    students.json in the output folder. It was never run whole: how long it takes is not known.
     """
     kinds, tasks = kind or tuple(KINDS), task or tuple(_TASKS)
     seed = seed[:1] if quick else seed
@@ -162,7 +162,7 @@ def _student(recipe: Kind, data):
     if recipe.preset is None:
         # As its teacher was before it saw the task, so that hard labels are all that one way tells.
         start = tfmodels.from_hf(tfmodels.datasets.minilm())
-        backbone = from_layers(getattr(start, "backbone", start), _LAYERS)
+        backbone = from_layers(start, _LAYERS)
     else:
         backbone = tfmodels.create_model(recipe.preset, **dict(recipe.sizes))
     pooling = None if recipe.preset == "bilstm" else MeanPooling()
@@ -175,8 +175,7 @@ def _stages(kind: str, student, teacher, way: str):
 
     if way == _WAYS[0]:
         return [([], 1.0, 1.0)]
-    layers = [model.backbone.config.num_layers if hasattr(model.backbone.config, "num_heads") else 0
-              for model in (student, teacher)]  # fmt: skip
+    layers = [model.backbone.config.num_layers for model in (student, teacher)]
     if kind == "TinyBERT":
         prediction = ([SoftLabels(1.0, name="soft_labels")], 0.0, 1.0 - _LAYER_SHARE)
         return [(layer_losses(*layers), 0.0, _LAYER_SHARE), prediction]
@@ -226,7 +225,7 @@ def _general(folder: Path, recipe: Kind, seed: int, quick: bool) -> list:
     if not path.is_file():
         # The heads are asked nothing.
         start = tfmodels.from_hf(tfmodels.datasets.minilm())
-        teacher = TextClassifier(getattr(start, "backbone", start), 2)
+        teacher = TextClassifier(start, 2)
         student = TextClassifier(tfmodels.create_model(recipe.preset, **dict(recipe.sizes)), 2)
         texts = [text for name in ("amazon", "nyt", "tweets") for text in tfmodels.datasets.unlabelled_texts(name)]
         order = np.random.default_rng(seed).permutation(len(texts))[: 64 if quick else _GENERAL_ROWS]
@@ -270,20 +269,20 @@ def _prepared(folder: Path, task: str, quick: bool) -> _Data:
     import keras
     import numpy as np
 
-    from benchmarks.objectives import _examples
+    from benchmarks.objectives import examples_of
     from tfmodels.layers import MeanPooling
     from tfmodels.models import TextClassifier
     from tfmodels.training import Batches
 
     preprocessor = _preprocessor(_TASKS[task])
-    (texts, labels), (held_texts, held_labels) = _examples(task, quick)
+    (texts, labels), (held_texts, held_labels) = examples_of(task, quick)
     rows, held_rows = (list(preprocessor.tokenize(list(part)).numpy()) for part in (texts, held_texts))
     labels, held_labels = np.array(labels), np.array(held_labels)
     path = _at(folder, task, "teacher.keras")
     if not path.is_file():
         keras.utils.set_random_seed(0)
         start = tfmodels.from_hf(tfmodels.datasets.minilm())
-        teacher = TextClassifier(getattr(start, "backbone", start), 1 + int(labels.max()), pooling=MeanPooling())
+        teacher = TextClassifier(start, 1 + int(labels.max()), pooling=MeanPooling())
         loss = {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
         started = time.monotonic()
         rate = 5e-5 if labels.max() == 1 else 2e-4  # a head of twenty classes has further to go in one pass
@@ -368,7 +367,7 @@ def _language_model(rows: list, tokenizer, quick: bool):
     from tfmodels.models import MaskedLM
 
     start = tfmodels.from_hf(tfmodels.datasets.minilm())
-    model = MaskedLM(from_layers(getattr(start, "backbone", start), (1, 4)))
+    model = MaskedLM(from_layers(start, (1, 4)))
     random, batch_size = np.random.default_rng(0), 16  # each row's logits are as many as the vocabulary has pieces
     masked, labels = [], []
     for index in random.integers(len(rows), size=batch_size * (2 if quick else _LANGUAGE_MODEL_STEPS)):

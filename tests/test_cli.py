@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from tfmodels.cli import _COMMANDS, main
+from tfmodels.registry import list_models
 
 
 def run(*arguments):
@@ -20,6 +21,14 @@ def test_every_command_has_help(command):
 def test_list_shows_what_matches():
     output = run("list", "bert_b*").output
     assert "bert_base" in output and "109,482,240" in output and "bert_tiny" not in output
+
+
+def test_list_and_describe_know_every_model():
+    names = list_models()
+    listed = run("list").output
+    assert all(f"{name} " in listed for name in names)
+    for name in names:
+        assert name in run("describe", name).output
 
 
 def test_list_says_when_nothing_matches():

@@ -35,7 +35,7 @@ def list_command(pattern):
             f"{preset.parameters:,}",
             str(config.num_layers),
             str(config.hidden_dim),
-            str(config.num_heads),
+            str(getattr(config, "num_heads", "-")),  # LSTMs have none
             preset.source,
         )
     if not table.row_count:

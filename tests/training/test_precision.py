@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
-from tfmodels.training import choose_precision, policy_for
+from tfmodels.errors import UserError
+from tfmodels.training import FitConfig, choose_precision, fit, policy_for
 from tfmodels.training.precision import candidates_here
 
 
@@ -61,6 +62,11 @@ def test_a_given_precision_is_not_tried():
     assert choose_precision("auto", make, None, candidates=["float16"]).precision == "float16"
     with pytest.raises(ValueError, match="precision 'fp8' is unknown: choose one of float32"):
         choose_precision("fp8", make, None)
+
+
+def test_fit_wants_a_precision_that_is_settled(tmp_path):
+    with pytest.raises(UserError, match="ask choose_precision, or name one"):
+        fit(tiny_classifier(), keyword_batches(32), None, FitConfig(precision="auto"), tmp_path, **classify())
 
 
 def test_a_cpu_tries_bfloat16():

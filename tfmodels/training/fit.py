@@ -120,9 +120,11 @@ def fit(
     Raises:
         UserError: A task's backbone cannot read a row, the loss or a weight became NaN or infinite, the checkpoint is
             of another model or cannot be written, the warm-up is longer than the run, the recipe names something that
-            there is not, the model was built outside the scope of the recipe's strategy, a batch has fewer rows than
-            there are replicas, or workers do not share the directory. What was saved stays.
+            there is not or leaves the precision open, the model was built outside the scope of the recipe's strategy,
+            a batch has fewer rows than there are replicas, or workers do not share the directory. What was saved stays.
     """
+    if config.precision == "auto":
+        raise UserError("precision 'auto' is settled before a model is built: ask choose_precision, or name one.")
     strategy = strategy_for(config.strategy)
     if config.strategy != "one" and model.distribute_strategy is not strategy:
         raise UserError(
