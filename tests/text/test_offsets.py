@@ -261,3 +261,12 @@ def test_a_trace_keeps_characters_that_are_none():
     limits = np.cumsum(sizes).tolist()
     assert trace.limits.numpy().tolist() == 2 * limits
     assert trace.starts.numpy().tolist() == 2 * [0, *limits[:-1]]
+
+
+@pytest.mark.parametrize("kind", ["BPE in lower case", "ALBERT's SentencePiece", "WordPiece"])
+def test_text_behind_a_nul_is_not_lost(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    behind, alone = tokenizer(["x\0 The", " The"]).to_list()
+    assert behind[-len(alone) :] == alone and len(behind) > len(alone)
+    _, starts, limits = tokenizer.tokenize_with_offsets(["x\0 The\0\U0010ffff"])
+    assert starts.to_list()[0][0] == 0 and max(limits.to_list()[0]) == 11

@@ -27,7 +27,7 @@ import tensorflow_text as tf_text
 
 from tfmodels.errors import UserError
 from tfmodels.text import characters
-from tfmodels.text.normalize import lower_case, text_vector
+from tfmodels.text.normalize import hide_nuls, lower_case, show_nuls, text_vector
 from tfmodels.text.offsets import Trace
 from tfmodels.text.vocabulary import ROBERTA_TOKENS, SpecialTokens, Tokenizer, read_text
 
@@ -41,10 +41,6 @@ END_OF_WORD = "</w>"
 # joined again by `_join_white_space`.
 _SPACE = characters.UNICODE_WHITE_SPACE
 _WORD = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{_SPACE}\p{{L}}\p{{N}}]+|[{_SPACE}]"
-
-# The splitting stops at a NUL. Written as two characters that are neither letter, digit nor space it passes.
-_ESCAPE = "\U0010ffff"
-_ESCAPED_NUL, _ESCAPED_ESCAPE = _ESCAPE + "\x01", _ESCAPE + "\x02"
 
 # What stands between the words of plain byte-pair encoding: `subword-nmt` reads lines, and splits them at blanks alone.
 _SEPARATORS = " \r\n"
@@ -81,13 +77,9 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
     >>> split_words(["It's  2 late!"])
     <tf.RaggedTensor [[b'It', b"'s", b' ', b' 2', b' late', b'!']]>
     """
-    text = _decodable(text_vector(text))
-    text = tf.strings.regex_replace(tf.strings.regex_replace(text, _ESCAPE, _ESCAPED_ESCAPE), r"\x{0}", _ESCAPED_NUL)
-    words = _join_white_space(tf_text.regex_split(text, _WORD, _WORD))
-    flat = tf.strings.regex_replace(
-        tf.strings.regex_replace(words.values, _ESCAPED_NUL, "\0"), _ESCAPED_ESCAPE, _ESCAPE
-    )
-    return words.with_values(flat)
+    # The splitting stops at a NUL.
+    words = _join_white_space(tf_text.regex_split(hide_nuls(_decodable(text_vector(text))), _WORD, _WORD))
+    return words.with_values(show_nuls(words.values))
 
 
 def split_at_blanks(text: tf.Tensor, *, lowercase: bool = False) -> tf.RaggedTensor:

@@ -28,6 +28,10 @@ _PLAIN_TEXT = (
     rf"(?:[0-9A-Za-z]{{0,{MAX_WORD_CHARACTERS}}}[\t\n\r -/:-@\[-`{{-~])*[0-9A-Za-z]{{0,{MAX_WORD_CHARACTERS}}}"
 )
 
+# How a NUL is written where operations would stop at it.
+_ESCAPE = "\U0010ffff"
+_ESCAPED_NUL, _ESCAPED_ESCAPE = _ESCAPE + "\x01", _ESCAPE + "\x02"
+
 # `tf.strings.lower` takes a final capital sigma to its final form, and follows the locale of the process: under a
 # Turkish or Lithuanian one a server would give other tokens than it was trained with. BERT knows neither, so these are
 # lowered beforehand (and the ASCII letters, by an operation that knows no locale).
@@ -90,11 +94,21 @@ def lower_case(text: tf.Tensor, *, accents_stripped: bool) -> tf.Tensor:
     Returns:
         string[B].
     """
-    text = tf.strings.lower(text)
+    text = hide_nuls(tf.strings.lower(text))
     first = _LOWERED_FIRST if accents_stripped else _LOWERED_FIRST | _LOWERED_FIRST_IF_ACCENTED
     for capital, small in first.items():
         text = tf.strings.regex_replace(text, capital, small)
-    return tf.strings.lower(text, encoding="utf-8")
+    return show_nuls(tf.strings.lower(text, encoding="utf-8"))
+
+
+def hide_nuls(text: tf.Tensor) -> tf.Tensor:
+    """string[...]: the text for operations that stop at a NUL, which becomes two characters without case or class."""
+    return tf.strings.regex_replace(tf.strings.regex_replace(text, _ESCAPE, _ESCAPED_ESCAPE), r"\x{0}", _ESCAPED_NUL)
+
+
+def show_nuls(text: tf.Tensor) -> tf.Tensor:
+    """string[...]: the text that `hide_nuls` was given."""
+    return tf.strings.regex_replace(tf.strings.regex_replace(text, _ESCAPED_NUL, "\0"), _ESCAPED_ESCAPE, _ESCAPE)
 
 
 def _separate(text: tf.Tensor, lowercase: bool, strip_accents: bool) -> tf.Tensor:
