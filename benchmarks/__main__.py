@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     "imports": "the cost of `import tfmodels` over `import keras`",
     "encoder": "BERT-base against KerasHub: forward, training step, and the length mix of real reviews",
+    "bigbird": "BigBird at 4,096 tokens against transformers' block-sparse one, and against full attention",
     "pretraining": "BERT's pre-training against KerasHub's, on the same paragraphs",
     "optimizers": "a step of LAMB beside one of Keras's AdamW, in time and memory",
     "training": "training steps in bfloat16 beside float32, and a student's epochs with a cached teacher",
@@ -30,6 +31,11 @@ _APART = {
     "students": "students of every kind by their teacher and on hard labels alone, on two tasks (long)",
     "privileged": "students of teachers that see what nobody has when the student serves (minutes)",
     "multitask": "one encoder for three tasks beside an encoder for each (minutes)",
+    "distance": "DA-Transformer beside other ways to know distances, on three real tasks, five seeds (hours)",
+    "reformer": "Reformer's memory by depth, 65,536 tokens, its attention beside transformers' (minutes)",
+    "attention": "kinds of attention in time and memory, by the length of the sequence (minutes)",
+    "longrange": "kinds of attention by what they recall over a distance (minutes)",
+    "little_data": "attention of low rank beside full attention, where there is little to learn from (minutes)",
 }
 
 
@@ -50,6 +56,7 @@ def main(names, only_list, quick, as_json, check):
     NAMES
       imports   the cost of `import tfmodels` over `import keras`
       encoder   BERT-base against KerasHub: forward, training step, and the length mix of real reviews
+      bigbird   BigBird at 4,096 tokens against transformers' block-sparse one, and against full attention
       optimizers a step of LAMB beside one of Keras's AdamW, in time and memory
       recomputation
                 a training step that computes blocks again beside one that keeps them, in memory and time
@@ -63,6 +70,12 @@ def main(names, only_list, quick, as_json, check):
       privileged
                 students of teachers that see what nobody has when the student serves (minutes; only when named)
       multitask one encoder for three tasks beside an encoder for each (minutes; only when named)
+      distance  DA-Transformer beside other ways to know distances, on three real tasks (hours; only when named)
+      reformer  Reformer's memory by depth, 65,536 tokens, its attention beside transformers' (only when named)
+      attention kinds of attention in time and memory, by the length of the sequence (minutes; only when named)
+      longrange kinds of attention by what they recall over a distance (minutes; only when named)
+      little_data
+                attention of low rank beside full attention on little data (minutes; only when named)
 
     \b
     EXAMPLES

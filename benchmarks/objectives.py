@@ -250,9 +250,9 @@ def examples_of(task: str, quick: bool):
     if task == "movie reviews":
         labelled = [(row.split, row.text, int(row.score > 0)) for row in datasets.movie_reviews()]
     else:
-        posts = datasets.newsgroups()
-        groups = sorted({post.group for post in posts})
-        labelled = [(post.split, post.text, groups.index(post.group)) for post in posts]
+        rows = datasets.reuters() if task == "R8" else datasets.newsgroups()
+        labels = sorted({label for _, label, _ in rows})
+        labelled = [(split, text, labels.index(label)) for text, label, split in rows]
     parts = [[row[1:] for row in labelled if (row[0] == "train") == wanted] for wanted in (True, False)]
     return [tuple(zip(*(part[:: len(part) // 200] if quick else part))) for part in parts]
 

@@ -22,4 +22,4 @@ for python in 3.11 3.12 3.13; do
   compile "library-py$python" "$python" 2_31 serving dev jax </dev/null
 done
 export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
-printf 'torch==2.13.0\ntransformers==4.35.2\noptax\nsubword-nmt==0.3.8\nnumpy<2\n' | compile parity-py3.11 3.11 2_31 dev
+printf 'torch==2.13.0\ntransformers==4.35.2\noptax\nsubword-nmt==0.3.8\ntorch-geometric==2.8.1\nnumpy<2\n' | compile parity-py3.11 3.11 2_31 dev

@@ -114,12 +114,20 @@ def run_command():
 @click.option("--student-epochs", type=click.IntRange(1), help="Passes over the data for each stage of the student.")
 @click.option("--sequence-length", type=click.IntRange(8), help="Tokens of a text that are read.  [default: 128]")
 @click.option(
+    "--attention",
+    metavar="KIND",
+    help="The kind of attention of models with random weights: a name of `tfmodels attention-guide`, or JSON with its "
+    "settings. They get as many positions as --sequence-length has tokens.",
+)
+@click.option(
     "--teacher-fraction",
     type=click.FloatRange(0, 2),
     help="The least fraction of the teacher's accuracy that is pushed.  [default: 0.92]",
 )
 @_configured("PipelineConfig")
-def text_classification_command(table, text_columns, output, name, epochs, student_epochs, config, **options):
+def text_classification_command(
+    table, text_columns, output, name, epochs, student_epochs, attention, config, **options
+):
     """Fine-tune a teacher on labelled texts, distil a small student from it, prove the student and push it.
 
     The table is a CSV, TSV, JSON Lines, Parquet or TFRecord file with a column of texts and one of classes. The first
@@ -134,6 +142,8 @@ def text_classification_command(table, text_columns, output, name, epochs, stude
       tfmodels run text_classification
       tfmodels run text_classification --data reviews.csv --text-column review --label-column stars --output runs/stars
       tfmodels run text_classification --data pairs.parquet --text-column premise --text-pair-column hypothesis
+      tfmodels run text_classification --data long.jsonl --model bert_mini --sequence-length 4096 \\
+        --attention '{"kind": "BigBirdAttention", "block_size": 64}'
     """  # noqa: D301 - \b is what click reads
     # TensorFlow reads this when it is imported; its notes about CPUs are for nobody here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -145,6 +155,7 @@ def text_classification_command(table, text_columns, output, name, epochs, stude
         settings=_settings(config, options),
         epochs=epochs,
         student_epochs=student_epochs,
+        attention=_attention(attention),
         name=_checked_name(name) or ("reviews" if table is None else _model_name(table.path)),
     )
     _exit_with(lambda: run_job(job))
@@ -329,6 +340,16 @@ def _settings(config: str | None, options: dict) -> dict:
         _put(settings, "student", preset=options["student"], overrides={})
     _put_runner(settings, options)
     return settings
+
+
+def _attention(given: str | None) -> dict | None:
+    """A kind of attention as a configuration has it, from its name or from JSON."""
+    if given is None or not given.lstrip().startswith("{"):
+        return given and {"kind": given}
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        raise UserError(f"--attention {given} is not JSON ({error}): mend it.") from error
 
 
 def _put(settings: dict, section: str, **values) -> None:

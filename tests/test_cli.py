@@ -46,6 +46,50 @@ def test_a_misspelt_model_is_answered_with_the_nearest_name():
     assert result.exit_code == 2 and "did you mean 'bert_base'?" in result.output and "Traceback" not in result.output
 
 
+def test_the_attention_guide_shows_every_kind_with_its_cost_and_advice():
+    from tfmodels.models import AttentionKind
+
+    result = run("attention-guide")
+    assert result.exit_code == 0, result.output
+    for name, kind in AttentionKind.kinds().items():
+        assert name in result.output and kind.guide.paper in result.output
+    # All presets of one kind only where it is asked for.
+    assert "minilm_l6" not in result.output and "minilm_l6" in run("attention-guide", "FullAttention").output
+
+
+def test_the_attention_guide_tells_all_of_one_kind():
+    shown = run("attention-guide", "LocalAttention").output
+    assert "chunk_length=64" in shown and "causal:    either" in shown and "positions: absolute" in shown
+    assert "reformer_enwik8" in shown
+    result = run("attention-guide", "LocalAtention")
+    assert result.exit_code == 2 and "did you mean 'LocalAttention'?" in result.output
+    kinds = {fact["kind"]: fact for fact in json.loads(run("attention-guide", "--json").output)}
+    assert kinds["Linformer"]["longest"] == "fixed" and kinds["LSHAttention"]["longest"] == "none"
+    assert kinds["FullAttention"]["masks"] == kinds["FullAttention"]["positions"] == "any"
+    assert kinds["External"]["causal"] == "no" and "bigbird_base" in kinds["BigBirdAttention"]["presets"]
+
+
+def test_the_attention_guide_adds_what_was_measured(tmp_path):
+    figures = {"seconds": {"4096": 2.0}, "times_full": {"4096": 0.25}, "mebibytes": {"4096": 64.0}}
+    figures |= {"time_slope": 1.02, "memory_slope": 0.98}
+    full = {**figures, "mebibytes": {"4096": 512.0}}
+    records = {
+        name: dict.fromkeys(("forward", "training"), values)
+        for name, values in (("FullAttention", full), ("LocalAttention", figures))
+    }
+    (tmp_path / "attention.json").write_text(json.dumps(records))
+    facts = json.loads(run("attention-guide", "--json", "--records", str(tmp_path)).output)
+    measured = {fact["kind"]: fact["measured"]["training"] for fact in facts if "measured" in fact}
+    assert set(measured) == {"FullAttention", "LocalAttention"}
+    assert measured["LocalAttention"]["memory_times_full"] == 0.125
+    assert measured["LocalAttention"]["times_full"] == 0.25
+    shown = run("attention-guide", "LocalAttention", "--records", str(tmp_path)).output
+    assert "2 s (0.25 x), 64 MiB (0.12 x), 1.02 0.98" in shown
+    assert "4,096 tokens" in run("attention-guide", "--records", str(tmp_path)).output
+    result = run("attention-guide", "--records", str(tmp_path / "none"))
+    assert result.exit_code == 2 and "run `python -m benchmarks.attention" in result.output
+
+
 def test_catalogue_prints_every_row_as_json():
     assert len(json.loads(run("catalogue", "--json").output)) == 82
 

@@ -43,8 +43,8 @@ GUARDED = {
     "tensorflow_transform": ("pipelines",),
     "tensorflow_model_analysis": ("pipelines",),
     "jax": (),
-    "torch": (),
-    "transformers": (),
+    "torch": ("benchmarks",),
+    "transformers": ("benchmarks",),
     "tf_keras": (),
 }
 # The one exception: `tfmodels doctor` asks TensorFlow which devices it sees.

@@ -82,9 +82,64 @@ ROWS = (
         ["parity", "oracle"],
         ["tests/parity/test_bert.py", "tests/layers/test_positions.py"],
     ),
-    Row("A3", "DA-Transformer", "arXiv:2010.06925"),
-    Row("A4", "Reformer", "arXiv:2001.04451"),
-    Row("A5", "Star-Transformer", "arXiv:1902.09113"),
+    _there(
+        ("A3", "DA-Transformer", "arXiv:2010.06925"),
+        "",
+        [
+            "tfmodels/layers/distance.py",
+            "tfmodels/models/da_transformer.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_distance.py",
+            "tests/models/test_position_schemes.py",
+        ],
+    ),
+    _there(
+        ("A4", "Reformer", "arXiv:2001.04451"),
+        "",
+        [
+            "tfmodels/models/reformer.py",
+            "tfmodels/layers/lsh.py",
+            "tfmodels/layers/reversible.py",
+            "tfmodels/layers/axial.py",
+            "tfmodels/ops/lsh.py",
+            "tfmodels/ops/chunks.py",
+            "tfmodels/training/reversible.py",
+            "tfmodels/interop/reformer.py",
+        ],
+        [
+            "parity",
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/parity/test_reformer.py",
+            "tests/models/test_reformer.py",
+            "tests/layers/test_lsh.py",
+            "tests/ops/test_lsh.py",
+            "tests/training/test_reversible.py",
+        ],
+    ),
+    _there(
+        ("A5", "Star-Transformer", "arXiv:1902.09113"),
+        "",
+        [
+            "tfmodels/layers/star.py",
+            "tfmodels/models/star_transformer.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_star.py",
+            "tests/models/test_sparse_graphs.py",
+        ],
+    ),
     _there(
         ("A6", "Transformer-XL", "arXiv:1901.02860"),
         "",
@@ -104,22 +159,202 @@ ROWS = (
             "tests/layers/test_adaptive_softmax.py",
         ],
     ),
-    Row("A7", "BP-Transformer", "arXiv:1911.04070"),
-    Row("A8", "Multi-Scale self-attention", "arXiv:1912.00544"),
-    Row("A9", "Low-rank and locality constrained attention", "Guo et al. 2019"),
-    Row("A10", "External attention", "arXiv:2105.02358"),
-    Row("A11", "FF-only", "arXiv:2105.02723"),
-    Row("A12", "Set Transformer", "arXiv:1810.00825"),
-    Row("A13", "Routing Transformer", "arXiv:2003.05997"),
-    Row("A14", "ETC", "arXiv:2004.08483"),
-    Row("A15", "Linformer", "arXiv:2006.04768"),
-    Row("A16", "BigBird", "arXiv:2007.14062"),
     _there(
-        ("A17", "Position schemes", "arXiv:1706.03762, arXiv:1810.04805, arXiv:1907.11692, arXiv:1909.00204"),
-        "sinusoid, learned, counted (RoBERTa), Shaw, functional relative (NEZHA), Transformer-XL",
-        ["tfmodels/layers/positions.py", "tfmodels/layers/xl.py"],
-        ["parity", "oracle"],
-        ["tests/layers/test_embeddings.py", "tests/layers/test_positions.py", "tests/layers/test_xl.py"],
+        ("A7", "BP-Transformer", "arXiv:1911.04070"),
+        "",
+        [
+            "tfmodels/layers/binary_partition.py",
+            "tfmodels/ops/partition.py",
+            "tfmodels/models/bp_transformer.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_binary_partition.py",
+            "tests/ops/test_partition.py",
+            "tests/models/test_sparse_graphs.py",
+        ],
+    ),
+    _there(
+        ("A8", "Multi-Scale self-attention", "arXiv:1912.00544"),
+        "",
+        [
+            "tfmodels/layers/multi_scale.py",
+            "tfmodels/models/multi_scale.py",
+            "tfmodels/ops/local.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_multi_scale.py",
+            "tests/ops/test_local.py",
+            "tests/models/test_sparse_graphs.py",
+        ],
+    ),
+    _there(
+        ("A9", "Low-rank and locality constrained attention", "Guo et al. 2019"),
+        "from the abstract and what others tell of the paper, whose text is not open",
+        [
+            "tfmodels/layers/low_rank.py",
+            "tfmodels/models/low_rank.py",
+            "tfmodels/ops/local.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_low_rank.py",
+            "tests/ops/test_local.py",
+        ],
+    ),
+    _there(
+        ("A10", "External attention", "arXiv:2105.02358"),
+        "",
+        [
+            "tfmodels/layers/external.py",
+            "tfmodels/models/external.py",
+            "tfmodels/ops/external.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_external.py",
+        ],
+    ),
+    _there(
+        ("A11", "FF-only", "arXiv:2105.02723"),
+        "",
+        [
+            "tfmodels/layers/length_feedforward.py",
+            "tfmodels/models/feed_forward_only.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_length_feedforward.py",
+        ],
+    ),
+    _there(
+        ("A12", "Set Transformer", "arXiv:1810.00825"),
+        "",
+        [
+            "tfmodels/layers/sets.py",
+            "tfmodels/models/set_transformer.py",
+        ],
+        [
+            "parity",
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/parity/test_set_transformer.py",
+            "tests/layers/test_sets.py",
+            "tests/models/test_set_transformer.py",
+        ],
+    ),
+    _there(
+        ("A13", "Routing Transformer", "arXiv:2003.05997"),
+        "",
+        [
+            "tfmodels/layers/routing.py",
+            "tfmodels/models/routing.py",
+            "tfmodels/ops/routing.py",
+            "tfmodels/ops/local.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_routing.py",
+            "tests/ops/test_local.py",
+        ],
+    ),
+    _there(
+        ("A14", "ETC", "arXiv:2004.08483"),
+        "",
+        [
+            "tfmodels/layers/etc.py",
+            "tfmodels/models/etc.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_etc.py",
+        ],
+    ),
+    _there(
+        ("A15", "Linformer", "arXiv:2006.04768"),
+        "",
+        [
+            "tfmodels/layers/linformer.py",
+            "tfmodels/models/linformer.py",
+        ],
+        [
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/layers/test_linformer.py",
+        ],
+    ),
+    _there(
+        ("A16", "BigBird", "arXiv:2007.14062"),
+        "",
+        [
+            "tfmodels/layers/bigbird.py",
+            "tfmodels/models/bigbird.py",
+            "tfmodels/ops/block_sparse.py",
+            "tfmodels/interop/bigbird.py",
+        ],
+        [
+            "parity",
+            "oracle",
+            "invariants",
+        ],
+        [
+            "tests/parity/test_bigbird.py",
+            "tests/layers/test_bigbird.py",
+        ],
+    ),
+    _there(
+        (
+            "A17",
+            "Position schemes",
+            "arXiv:1706.03762, arXiv:1810.04805, arXiv:1907.11692, arXiv:1909.00204, arXiv:1910.10683",
+        ),
+        "",
+        [
+            "tfmodels/layers/positions.py",
+            "tfmodels/layers/distance.py",
+            "tfmodels/layers/xl.py",
+            "tfmodels/layers/axial.py",
+            "tfmodels/layers/binary_partition.py",
+        ],
+        [
+            "parity",
+            "oracle",
+        ],
+        [
+            "tests/layers/test_embeddings.py",
+            "tests/layers/test_positions.py",
+            "tests/layers/test_distance.py",
+            "tests/layers/test_xl.py",
+            "tests/models/test_position_schemes.py",
+            "tests/parity/test_distance.py",
+            "tests/layers/test_binary_partition.py",
+        ],
     ),
     Row("A18", "Style Transformer", "arXiv:1905.05621"),
     Row("P1", "GPT, GPT-2", "Radford et al. 2018, 2019"),

@@ -17,6 +17,7 @@ warnings.filterwarnings("ignore", category=FutureWarning)
 _COMMANDS = {
     "list": ("tfmodels.commands:list_command", "List the registered models."),
     "describe": ("tfmodels.commands:describe_command", "Describe a registered model."),
+    "attention-guide": ("tfmodels.commands:attention_guide_command", "Compare the kinds of attention, to choose one."),
     "catalogue": ("tfmodels.commands:catalogue_command", "Show the survey's systems with their code and evidence."),
     "convert": ("tfmodels.commands:convert_command", "Convert between Hugging Face and Keras checkpoints."),
     "doctor": ("tfmodels.commands:doctor_command", "Check this machine and environment."),

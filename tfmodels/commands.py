@@ -1,4 +1,4 @@
-"""The commands that need no pipeline and no server: list, describe, catalogue, convert, doctor."""
+"""The commands that need no pipeline and no server: list, describe, attention-guide, catalogue, convert, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 
@@ -69,6 +70,171 @@ def describe_command(name, as_json):
         table.add_row(key, str(value))
     Console().print(table)
     click.echo(f'model = tfmodels.create_model("{name}")')
+
+
+@click.command("attention-guide")
+@click.argument("kind", required=False)
+@click.option("--records", metavar="DIR", help="What `python -m benchmarks.attention` measured: its --output folder.")
+@click.option("--length", default=4096, show_default=True, help="The length whose figures are shown, in tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a kind.")
+def attention_guide_command(kind, records, length, as_json):
+    """Compare the kinds of attention: what each costs, what it needs, and when to take it; or tell all of one KIND.
+
+    A kind is part of a model's configuration, in Python as in JSON:
+
+    \b
+      tfmodels.create_model("bert_small", attention=FullAttention(causal=True))
+      {"student": {"overrides": {"attention": {"kind": "FullAttention", "causal": true}}}}
+
+    In what a kind costs, T is the length of the sequence in tokens, N the heads and D the hidden size; the other
+    letters are the kind's settings and are told below the table. "Causal" says whether it can make a language model,
+    "longest" whether it is built for a greatest length. Relative positions, masks other than padding and attention
+    scores are for full attention alone. With --records, time and memory are those of one layer beside full attention
+    on the machine that measured them.
+
+    \b
+    Examples:
+      tfmodels attention-guide
+      tfmodels attention-guide FullAttention
+      tfmodels attention-guide --records output/attention --length 16384
+    """  # noqa: D301 - \b is what click reads
+    facts = _attention_facts(_attention_records(records) if records else {}, length)
+    if kind is not None:
+        from tfmodels.errors import UserError
+        from tfmodels.models.config import nearest
+
+        if kind not in facts:
+            raise UserError(f"there is no kind of attention {kind!r}: {nearest(kind, facts)}")
+        facts = {kind: facts[kind]}
+    if as_json:
+        click.echo(json.dumps(list(facts.values()), indent=2))
+        return
+    if kind is None:
+        _show_attention_table(facts, length if records else None)
+    for fact in facts.values():
+        _show_attention_advice(fact, whole=kind is not None)
+
+
+def _attention_records(folder: str) -> dict:
+    """What the benchmark measured, by kind."""
+    from tfmodels.errors import UserError
+
+    path = Path(folder) / "attention.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): run `python -m benchmarks.attention --output {folder}` first."
+        ) from error
+
+
+def _attention_facts(records: dict, length: int) -> dict[str, dict]:
+    """All that is known of every kind, as plain values."""
+    from dataclasses import fields
+
+    from tfmodels.models import AttentionKind
+    from tfmodels.registry import describe_model, list_models
+
+    presets: dict[str, list[str]] = {}
+    for name in list_models():
+        config = describe_model(name)[1].config
+        kind = getattr(config, "kind", getattr(config, "attention", None))
+        # Reformer's layers take several in turn.
+        for part in {type(part).__name__ for part in (kind if isinstance(kind, tuple) else (kind,))}:
+            presets.setdefault(part, []).append(name)
+    facts = {}
+    for name, kind in AttentionKind.kinds().items():
+        defaults = kind()
+        settings = {item.name: getattr(defaults, item.name) for item in fields(kind)}
+        causal = "either" if "causal" in settings else "yes" if defaults.is_causal else "no"
+        facts[name] = {
+            "kind": name,
+            **kind.guide._asdict(),
+            "causal": causal,
+            "positions": "any" if kind.takes_positions else "absolute",
+            "masks": "any" if kind.takes_masks else "padding",
+            "longest": "fixed" if kind.max_length is not AttentionKind.max_length else "none",
+            "settings": settings,
+            "presets": presets.get(name, []),
+        }
+        if name in records:
+            measured = _attention_measured(records[name], records.get("FullAttention", {}), length)
+            facts[name]["measured"] = measured
+    return facts
+
+
+def _attention_measured(record: dict, full: dict, length: int) -> dict:
+    """Time and memory at a length, as times those of full attention where that could be had, and their slopes."""
+    measured = {}
+    for way in ("forward", "training"):
+        figures, size = record[way], str(length)
+        memory, whole = figures["mebibytes"].get(size), full.get(way, {}).get("mebibytes", {}).get(size)
+        measured[way] = {
+            "seconds": figures["seconds"].get(size),
+            "times_full": figures["times_full"].get(size),
+            "mebibytes": memory,
+            "memory_times_full": memory / whole if memory and whole else None,
+            "time_slope": figures["time_slope"],
+            "memory_slope": figures["memory_slope"],
+        }
+    return measured
+
+
+def _show_attention_table(facts: dict[str, dict], length: int | None) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("kind", "time", "memory", "causal", "longest"):
+        table.add_column(column, no_wrap=True)
+    for fact in facts.values():
+        # The letters are explained with the advice.
+        costs = [fact[name].split(",")[0] for name in ("time", "memory")]
+        table.add_row(fact["kind"], *costs, fact["causal"], fact["longest"])
+    console = Console(highlight=False)
+    console.print(table)
+    if length is not None:
+        console.print(f"\nOne layer on {length:,} tokens, beside full attention, and the powers of T that it grows by:")
+        table = Table(box=None, pad_edge=False)
+        table.add_column("kind", no_wrap=True)
+        for way in ("forward", "training"):
+            for what in ("time", "memory", "slopes"):
+                table.add_column(f"{way}\n{what}", justify="right", no_wrap=True)
+        for name, fact in facts.items():
+            if "measured" in fact:
+                table.add_row(name, *(cell for way in fact["measured"].values() for cell in _attention_cells(way)))
+        console.print(table)
+    console.print()
+
+
+def _attention_cells(way: dict) -> list[str]:
+    def beside(value, ratio, unit):
+        if value is None:
+            return "-"
+        return f"{value:,.3g} {unit}" + (f" ({ratio:.2f} x)" if ratio else "")
+
+    slopes = [way["time_slope"], way["memory_slope"]]
+    return [
+        beside(way["seconds"], way["times_full"], "s"),
+        beside(way["mebibytes"], way["memory_times_full"], "MiB"),
+        " ".join("-" if slope is None else f"{slope:.2f}" for slope in slopes),
+    ]
+
+
+def _show_attention_advice(fact: dict, whole: bool) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{fact['kind']}[/] ({fact['paper']})", soft_wrap=True)
+    if not whole:
+        console.print(Padding(f"Time {fact['time']}. Sees {fact['sees']}.", (0, 0, 0, 2)))
+    console.print(Padding(fact["advice"], (0, 0, 0, 2)))
+    if fact["presets"]:
+        shown = fact["presets"] if whole else fact["presets"][:4]
+        more = f" and {len(fact['presets']) - len(shown)} more" if len(shown) < len(fact["presets"]) else ""
+        console.print(Padding(f"Presets: {', '.join(shown)}{more}.", (0, 0, 0, 2)))
+    if whole:
+        for name in ("time", "memory", "sees", "causal", "positions", "masks", "longest"):
+            console.print(f"  {name + ':':<11}{fact[name]}")
+        for way, cells in fact.get("measured", {}).items():
+            console.print(f"  {way}: {', '.join(_attention_cells(cells))}")
+        settings = ", ".join(f"{name}={value!r}" for name, value in fact["settings"].items())
+        console.print(f'  create_model("bert_small", attention={fact["kind"]}({settings}))', soft_wrap=True)
 
 
 @click.command("catalogue")

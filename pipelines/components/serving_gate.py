@@ -30,6 +30,8 @@ from serving.gate import DEFAULT_TEXTS, GateReport
 _BLESSED = "blessed"
 _BLESSED_FILE, _NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
 REPORT_FILE = "gate_report.json"
+# Bounds the large batch: 256 texts of 512 tokens, fewer of longer ones.
+_TOKENS_A_BATCH = 2**17
 
 
 class ServingGateSpec(ComponentSpec):
@@ -79,6 +81,7 @@ class ServingGateExecutor(BaseExecutor):
                 expected=keras_reference(keras_model, preprocessor),
                 texts=texts,
                 tolerance=settings["tolerance"],
+                batch_sizes=(1, 7, max(8, min(256, _TOKENS_A_BATCH // preprocessor.sequence_length))),
                 latency_seconds=settings["latency_seconds"],
             )
 

@@ -53,6 +53,8 @@ class JobConfig:
         settings: The fields of `PipelineConfig` that differ from its defaults, as plain nested values.
         epochs: Instead of those of the teacher's recipe.
         student_epochs: Instead of those of every stage of the student's recipe.
+        attention: The kind of attention of all models with random weights, as `AttentionKind.to_dict` gives it; they
+            get as many positions as texts have tokens. None leaves their configurations as they are.
         name: The model's name in requests, and its folder's name.
     """
 
@@ -61,6 +63,7 @@ class JobConfig:
     settings: dict = dataclasses.field(default_factory=dict)
     epochs: int | None = None
     student_epochs: int | None = None
+    attention: dict | None = None
     name: str = "reviews"
 
 
@@ -115,6 +118,8 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
     settings = {**job.settings, "paths": dataclasses.asdict(paths), "labels": report.classes, "pairs": report.pairs}
     config = from_dict(configs.PipelineConfig, settings)
     config = _with_epochs(config, job.epochs, job.student_epochs)
+    if job.attention is not None:
+        config = _with_attention(config, job.attention)
 
     length = config.text.sequence_length
     preprocessor = sources.make_preprocessor(config.text, config.teacher, report.pairs)
@@ -128,11 +133,11 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
             config, evaluation=dataclasses.replace(config.evaluation, length_edges=tuple(edges))
         )
 
-    student = build_student(config.student, len(report.classes), "float32").backbone.config
-    sources.check_teacher(config.teacher, config.student, student, length)
-    if length > student.max_sequence_length:
+    student = build_student(config.student, len(report.classes), "float32").backbone
+    sources.check_teacher(config.teacher, config.student, student.config, length)
+    if student.max_length is not None and length > student.max_length:
         raise UserError(
-            f"the student takes at most {student.max_sequence_length} tokens, fewer than sequence_length {length}: "
+            f"the student takes at most {student.max_length} tokens, fewer than sequence_length {length}: "
             "raise its max_sequence_length."
         )
     saved = sources.save_preprocessor(preprocessor, output / "preprocessor")
@@ -149,6 +154,17 @@ def _with_epochs(config, teacher_epochs: int | None, student_epochs: int | None)
             for stage in student.stages
         ]
         student = dataclasses.replace(student, stages=tuple(stages))
+    return dataclasses.replace(config, teacher=teacher, student=student)
+
+
+def _with_attention(config, attention: dict):
+    from pipelines.text_classification import sources
+
+    changes = {"max_sequence_length": config.text.sequence_length, "attention": attention}
+    teacher, student = config.teacher, config.student
+    if sources.hf_folder(teacher.source) is None:
+        teacher = dataclasses.replace(teacher, overrides={**teacher.overrides, **changes})
+    student = dataclasses.replace(student, overrides={**student.overrides, **changes})
     return dataclasses.replace(config, teacher=teacher, student=student)
 
 

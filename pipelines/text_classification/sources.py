@@ -60,6 +60,8 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config,
         config = hf_config(folder)
     # Relative positions know no longest text.
     longest = getattr(config, "max_sequence_length", sequence_length)
+    # Some kinds of attention have weights for every position.
+    longest = min(longest, getattr(getattr(config, "kind", None), "max_length", None) or longest)
     if sequence_length > longest:
         raise UserError(f"the teacher takes at most {longest} tokens: give --sequence-length {longest} or less.")
     if not student.stages:

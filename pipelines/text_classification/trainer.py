@@ -54,6 +54,8 @@ from tfmodels.training.tensorboard import (
     write_projector,
 )
 
+# Bounds batches that nothing is trained on: 128 texts of 1,024 tokens, fewer of longer ones.
+_TOKENS_A_BATCH = 2**17
 _POOLINGS = {"mean": MeanPooling, "first": FirstTokenPooling, "pooler": lambda: None}
 
 
@@ -189,7 +191,7 @@ def train_student(
         test = task.rows("test")
         texts = [" | ".join(row) for row in test.texts]
         columns = {"label": [task.labels[label] for label in test.labels], "text": texts}
-        vectors = sentence_vectors(student, task.batches("test", FitConfig(batch_size=128)))
+        vectors = sentence_vectors(student, task.batches("test", task.asking))
         write_projector(directory / "logs", "test texts", vectors, columns)
         description = f"A text classifier ({config.preset}, smaller) distilled from a fine-tuned teacher."
         task.save(in_float32(student, build, precision), "student", description, config, histories, seconds)
@@ -358,8 +360,7 @@ class TrainingTask:
         """Writes the export, the Keras model, and what a report tells of the run."""
         recipe = dataclasses.asdict(config)
         test = self.rows("test")
-        # Nothing is trained any more, so that batches may be large.
-        logits = self.batches("test", FitConfig(batch_size=128)).outputs_of(model)["logits"]
+        logits = self.batches("test", self.asking).outputs_of(model)["logits"]
         figures = {"test accuracy": round(float(np.mean(logits.argmax(-1) == test.labels)), 4)}
         arrays = {"test_logits": logits, "test_labels": test.labels}
         arrays |= {f"{split}_tokens": self.rows(split).token_ids.row_lengths() for split in SPLITS}
@@ -374,6 +375,11 @@ class TrainingTask:
             (folder / "history.json").write_text(json.dumps(run, indent=2), encoding="utf-8")
             (folder / "test_texts.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
             np.savez_compressed(folder / "predictions.npz", **arrays)
+
+    @property
+    def asking(self) -> FitConfig:
+        """Batches for a model that is asked and not trained, which may be large."""
+        return FitConfig(batch_size=max(1, min(128, _TOKENS_A_BATCH // self.preprocessor.sequence_length)))
 
     @property
     def sentence(self) -> str | tuple[str, str]:

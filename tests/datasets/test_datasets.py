@@ -82,6 +82,22 @@ def test_newsgroups_have_the_counts_of_their_split_by_date():
     assert all("\t" not in post.text for post in posts)
 
 
+@pytest.mark.parametrize("topics, sizes", [(8, {"train": 5_485, "test": 2_189}), (52, {"train": 6_532, "test": 2_568})])
+def test_news_have_the_counts_of_their_collection(topics, sizes):
+    news = datasets.reuters(topics)
+    assert collections.Counter(piece.split for piece in news) == sizes
+    for split in sizes:
+        assert len({piece.topic for piece in news if piece.split == split}) == topics
+    assert all(piece.text and "\t" not in piece.text for piece in news)
+    earnings = [piece for piece in news if piece.topic == "earn"]
+    assert 0.4 < len(earnings) / len(news) < 0.55
+
+
+def test_there_are_news_of_two_collections_only():
+    with pytest.raises(UserError, match="no news of 90 topics: choose 8 or 52"):
+        datasets.reuters(90)
+
+
 def test_english_prose_is_prose():
     essays = english_prose()
     assert len(essays) == 127

@@ -75,6 +75,18 @@ def test_dropout_acts_in_training_only():
     assert (to_numpy(layer(query, training=True)) != still).any()
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_causal_layer_adds_the_past_to_its_mask(masked):
+    query, past = vectors(2, 5), np.tril(np.ones((1, 1, 5, 5), bool))
+    given = random_mask(2, 5, 5) if masked else None
+    plain, causal_layer = MultiHeadAttention(2, 6), MultiHeadAttention(2, 6, is_causal=True)
+    plain(query)
+    causal_layer(query)
+    causal_layer.set_weights(plain.get_weights())
+    expected = to_numpy(plain(query, attention_mask=past & given if masked else past))
+    np.testing.assert_array_equal(to_numpy(causal_layer(query, attention_mask=given)), expected)
+
+
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="num_heads=4 does not divide hidden_dim=6"):
         MultiHeadAttention(4, 6)
@@ -105,7 +117,7 @@ def test_a_position_scheme_with_weights_plugs_in():
     plain, positioned = MultiHeadAttention(2, 6), MultiHeadAttention(2, 6, positions=Recency(name="positions"))
     plain(query)
     positioned(query)
-    positioned.set_weights([np.array([2.0, -1.0]), *plain.get_weights()])
+    positioned.set_weights([*plain.get_weights(), np.array([2.0, -1.0])])
     _, before = to_numpy(plain(query, return_scores=True))
     _, after = to_numpy(positioned(query, return_scores=True))
     distance = np.arange(4)[:, None] - np.arange(4)[None]

@@ -23,7 +23,7 @@ def test_an_unknown_key_is_answered_with_the_nearest_field(key, nearest):
 
 
 def test_a_key_like_no_other_is_answered_with_all_fields():
-    with pytest.raises(UserError, match="choose one of activation, attention_dropout, dropout"):
+    with pytest.raises(UserError, match="choose one of activation, attention, attention_dropout, dropout"):
         BertConfig.from_dict({"xyzzy": 1})
 
 

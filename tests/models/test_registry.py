@@ -42,6 +42,12 @@ PUBLISHED = {
     "electra_small_generator": 4_580_928,
     "electra_base_generator": 33_511_168,
     "electra_large_generator": 50_999_552,
+    # BigBird's released models: BERT's with other tables of words and positions.
+    "bigbird_base": 127_468_800,
+    "bigbird_large": 359_123_968,
+    # ETC's 166 and 558 millions, with the labels of distances.
+    "etc_base": 166_295_040,
+    "etc_large": 558_879_744,
     # XLNet's paper has none; the released cased models are these.
     "xlnet_base": 116_718_336,
     "xlnet_large": 360_268_800,
@@ -49,10 +55,34 @@ PUBLISHED = {
     "transformer_xl_standard": 150_850_870,
     "transformer_xl_large": 283_885_936,
     "transformer_xl_enwik8": 41_066_496,
+    # 149 and 3 millions, as released.
+    "reformer_enwik8": 148_654_080,
+    "reformer_crime_and_punishment": 2_584_064,
     # The papers' 24 and 33 millions, less the softmax's bias and one of two biases an LSTM; released: V = 238,462.
     "awd_lstm_penn_treebank": 24_200_800,
     "awd_lstm_wikitext2": 33_512_000,
     "ulmfit": 115_585_600,
+    # 30,522 word vectors of 300 numbers, and one layer.
+    "da_transformer": 10_089_840,
+    # BERT's sizes with another attention; counted by hand, as the papers' models have other parts or no counts.
+    "linformer_base": 124_776_704,
+    "external_transformer": 95_406_336,
+    "feed_forward_only": 106_330_368,
+    "low_rank_transformer": 28_829_184,
+    "routing_transformer_enwik8": 123_183_104,
+    "routing_transformer_wikitext103": 203_237_888,
+    # The papers' have no table of words: 30,522 vectors of D numbers.
+    "set_transformer": 30_522 * 128 + 606_976,
+    "set_transformer_point_cloud": 30_522 * 256 + 1_724_672,
+    # BERT's and a table of relations a layer; two attentions a round and nothing else; BERT's without feed-forward
+    # networks. The papers count no parameters.
+    "bp_transformer": 12_785_950,
+    "bp_transformer_sst": 12_053_000,
+    "bp_transformer_enwik8": 38_278_912,
+    "bp_transformer_text8": 38_188_288,
+    "star_transformer": 10_758_000,
+    "star_transformer_snli": 24_396_000,
+    "multi_scale_transformer": 10_398_000,
     # Beside the table of 30,522 word pieces: 0.96 millions with the classifier's 60,602 (tests/models/test_bilstm.py).
     "bilstm": 30_522 * 600 + 901_200,
 }
@@ -75,10 +105,93 @@ def counted(config, width=None, other_rows=None, layers=None):
     return embeddings + (layers or config.num_layers) * (attention + feed_forward) + d * d + d
 
 
+def counted_with_attention(config, other_rows=None):
+    """BERT with the weights of its kind of attention, and a map after embeddings of another size."""
+    d, e = config.hidden_dim, config.embedding_dim
+    beside = BESIDE_FULL_ATTENTION.get(type(config.attention).__name__, lambda config, kind: 0)
+    count = counted(config, width=e, other_rows=other_rows) + (e * d + d if e else 0)
+    return count + beside(config, config.attention)
+
+
+def beside_linformer(config, kind):
+    """Maps of k rows, for every head, for keys and for values, for keys and values of a layer, or for all."""
+    maps = {"none": 2 * config.num_heads * config.num_layers, "headwise": 2 * config.num_layers}
+    maps |= {"key_value": config.num_layers, "layerwise": 1}
+    return maps[kind.sharing] * kind.projected_length * config.max_sequence_length
+
+
+def beside_external(config, kind):
+    """Two memories of a head's width in place of the projections to keys and values."""
+    d = config.hidden_dim
+    return config.num_layers * (2 * kind.memory_size * d // config.num_heads - 2 * (d * d + d))
+
+
+def beside_feed_forward_only(config, kind):
+    """Two maps along the length, four times as wide between, in place of four projections."""
+    d, length = config.hidden_dim, config.max_sequence_length
+    return config.num_layers * (8 * length * length + 5 * length - 4 * (d * d + d))
+
+
+def beside_routing(config, kind):
+    """Causal: the centroids of half of the heads, and no projection to keys."""
+    d = config.hidden_dim
+    return config.num_layers * (kind.num_clusters * d // 2 - (d * d + d))
+
+
+# By the kind of attention: the weights that it has more than full attention.
+BESIDE_FULL_ATTENTION = {
+    "Linformer": beside_linformer,
+    "External": beside_external,
+    "FeedForwardOnly": beside_feed_forward_only,
+    "LowRank": lambda config, kind: config.num_layers * 2 * kind.rank * config.hidden_dim,
+    "Routing": beside_routing,
+}
+
+
 def counted_electra(config):
     """BERT without the pooler, and the map from the embeddings to the layers."""
     d, e = config.hidden_dim, config.embedding_dim
     return counted(config, width=e) - (d * d + d) + (0 if e == d else e * d + d)
+
+
+def counted_da_transformer(config):
+    """BERT without tables of positions and segments, wider after the embeddings; two numbers a head."""
+    d, e = config.hidden_dim, config.embedding_dim
+    return counted(config, width=e, other_rows=0) + e * d + d + config.num_layers * 2 * config.num_heads
+
+
+def counted_set_transformer(config):
+    """A block is attention and one matrix: two a layer, beside its points; one of the seeds; those of the decoder."""
+    d = config.hidden_dim
+    block = 5 * (d * d + d) + 2 * 2 * d
+    layers = config.num_layers * (2 * block + config.attention.num_points * d)
+    pooler = block + d * d + d + config.num_seeds * d
+    return config.vocabulary_size * d + 2 * d + layers + pooler + config.num_decoder_layers * block
+
+
+def counted_etc(config):
+    """BERT without positions; 2 queries, 4 keys, 4 values and 2 outputs a layer, and two tables of labels.
+
+    The paper's 166 and 558 millions; 109 with the projections of BERT.
+    """
+    d, kind = config.hidden_dim, config.attention
+    layer = (12 - 4) * (d * d + d) + 2 * (2 * kind.max_distance + 1 + 2) * d
+    return counted(config, other_rows=config.num_segments) + d + config.num_layers * layer
+
+
+def counted_bp_transformer(config):
+    """BERT without pooler and positions; a layer has a vector for the token and for k nodes a level and side."""
+    d, kind = config.hidden_dim, config.attention
+    relations = 1 + (1 if kind.causal else 2) * kind.num_levels * kind.density
+    own = config.num_layers * relations * d // config.num_heads
+    return counted(config, other_rows=config.num_segments) - (d * d + d) + own
+
+
+def counted_without_feed_forward(config, attentions):
+    """Tables and their norm; so many attentions and two norms a layer."""
+    d = config.hidden_dim
+    rows = config.vocabulary_size + config.max_sequence_length + config.num_segments
+    return rows * d + 2 * d + config.num_layers * (attentions * 4 * (d * d + d) + 2 * 2 * d)
 
 
 def counted_xlnet(config):
@@ -97,6 +210,21 @@ def counted_transformer_xl(config):
     return embeddings + config.num_layers * (5 * d * d + 2 * d + 4 * d + 2 * d * f + f + d)
 
 
+def counted_reformer(config):
+    """Four matrices a layer without biases, three where queries are keys; two axial tables; norms, the last one 2 D."""
+    d, f, inner = config.hidden_dim, config.intermediate_dim, config.num_heads * config.head_dim
+    kinds = [config.attention[index % len(config.attention)] for index in range(config.num_layers)]
+    attention = sum((3 if type(kind).__name__ == "LSHAttention" else 4) * d * inner for kind in kinds)
+    positions = sum(rows * size for rows, size in zip(config.axial_shape, config.axial_dims))
+    return (
+        config.vocabulary_size * d
+        + positions
+        + attention
+        + config.num_layers * (d * f + f + f * d + d + 4 * d)
+        + 2 * 2 * d
+    )
+
+
 def counted_bilstm(config):
     """Four gates a direction, each of the input, the state and a bias; the next layer reads both directions."""
     e, d, h = config.embedding_dim, config.hidden_dim, config.hidden_dim // 2
@@ -113,13 +241,21 @@ def counted_awd_lstm(config):
 # By the name of the configuration's class: a family's count, from its paper.
 COUNTED = {
     "AwdLSTMConfig": counted_awd_lstm,
-    "BertConfig": counted,
+    "BertConfig": counted_with_attention,
+    "BigBirdConfig": counted,
+    "BPTransformerConfig": counted_bp_transformer,
     "BilstmConfig": counted_bilstm,
-    "RobertaConfig": lambda config: counted(config, other_rows=514 + 1),
+    "MultiScaleConfig": lambda config: counted_without_feed_forward(config, 1),
+    "StarTransformerConfig": lambda config: counted_without_feed_forward(config, 2),
+    "ReformerConfig": counted_reformer,
+    "RobertaConfig": lambda config: counted_with_attention(config, other_rows=514 + 1),
     "NezhaConfig": lambda config: counted(config, other_rows=2),
+    "DATransformerConfig": counted_da_transformer,
     "ErnieConfig": counted,
     "ElectraConfig": counted_electra,
+    "ETCConfig": counted_etc,
     "XLNetConfig": counted_xlnet,
+    "SetTransformerConfig": counted_set_transformer,
     "TransformerXLConfig": counted_transformer_xl,
     "AlbertConfig": lambda config: counted(config, width=128, layers=1) + 128 * config.hidden_dim + config.hidden_dim,
 }

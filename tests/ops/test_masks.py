@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.support import to_numpy
-from tfmodels.ops import causal, padding, prefix, segment, window
+from tfmodels.errors import UserError
+from tfmodels.ops import causal, padding, prefix, real_keys, segment, window
 
 LENGTHS = (1, 2, 5, 7)
 
@@ -64,3 +65,16 @@ def test_masks_compose():
         return (is_real[row, s] and s <= t and ids[row, t] == ids[row, s]) or abs(t - s) > 3
 
     assert_same(mask, enumerate_pairs(5, rule))
+
+
+def test_the_real_keys_are_those_that_padding_was_made_of():
+    is_real, keys = np.array([[True, False, True], [False] * 3]), np.zeros((2, 3, 4, 5), "float32")
+    assert_same(real_keys(padding(is_real), keys), is_real)
+    assert_same(real_keys(None, keys), np.ones((2, 3), bool))
+    assert_same(real_keys(padding(is_real[:1]), keys), is_real[[0, 0]])
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 3, 3), (2, 4, 1, 3)])
+def test_a_mask_that_tells_queries_or_heads_apart_is_no_mask_of_padding(shape):
+    with pytest.raises(UserError, match="a mask of padding alone"):
+        real_keys(np.ones(shape, bool), np.zeros((2, 3, 4, 5), "float32"))

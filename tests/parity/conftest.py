@@ -4,7 +4,7 @@ import importlib.util
 import sys
 
 # Without the references there is nothing to compare with: `make parity` has them.
-if not all(map(importlib.util.find_spec, ("torch", "transformers", "optax", "subword_nmt"))):
+if not all(map(importlib.util.find_spec, ("torch", "transformers", "optax", "subword_nmt", "torch_geometric"))):
     collect_ignore_glob = ["test_*.py"]
 
 

@@ -62,10 +62,12 @@ FAMILIES = {
     "AwdLSTMBackbone": ("ulmfit", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "BilstmBackbone": ("bilstm", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "BertBackbone": ("bert_base", wordpiece, TextEmbedder),
+    "DATransformerBackbone": ("da_transformer", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "ElectraBackbone": ("electra_small", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "ErnieBackbone": ("ernie2_base", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "NezhaBackbone": ("nezha_base", wordpiece, TextEmbedder),
     "RobertaBackbone": ("roberta_base", byte_level_bpe, lambda backbone: TextClassifier(backbone, 3)),
+    "SetTransformerBackbone": ("set_transformer", wordpiece, lambda backbone: TextClassifier(backbone, 3)),
     "TransformerXLBackbone": ("transformer_xl_enwik8", single_bytes, TextEmbedder),
     "XLNetBackbone": ("xlnet_base", xlnets_sentencepiece, lambda backbone: TextClassifier(backbone, 3)),
 }

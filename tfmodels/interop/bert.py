@@ -83,6 +83,11 @@ def shared_config_to_hf(config: BertConfig, model_type: str) -> dict:
         raise UserError(
             f"Hugging Face's {model_type!r} always has segments: a model with num_segments=0 cannot be saved."
         )
+    if config.attention is not None:
+        raise UserError(
+            f"Hugging Face's {model_type!r} has no {type(config.attention).__name__}: save such a model with "
+            "model.save('NAME.keras')."
+        )
     _known("positions", config.positions, dict.fromkeys(_POSITIONS))
     if config.positions != "absolute" and config.max_distance not in (None, config.num_positions - 1):
         raise UserError("transformers tells all distances apart: a model with a max_distance cannot be saved.")
@@ -114,7 +119,8 @@ def backbone_entries(backbone: BertBackbone, prefix: str) -> Iterator[Entry]:
         yield from linear_entries(f"{names}.attention.self.query", attention.query)
         yield from linear_entries(f"{names}.attention.self.key", attention.key)
         yield from linear_entries(f"{names}.attention.self.value", attention.value)
-        for variable in attention.positions.variables if attention.positions is not None else ():
+        positions = getattr(attention, "positions", None)
+        for variable in positions.variables if positions is not None else ():
             yield Entry(f"{names}.attention.self.distance_embedding.weight", variable)
         yield from linear_entries(f"{names}.attention.output.dense", attention.output_projection)
         yield from norm_entries(f"{names}.attention.output.LayerNorm", block.attention_norm)

@@ -25,9 +25,11 @@ from tfmodels.models.config import nearest
 _FAMILIES = {
     "albert": "tfmodels.interop.albert",
     "bert": "tfmodels.interop.bert",
+    "big_bird": "tfmodels.interop.bigbird",
     "electra": "tfmodels.interop.electra",
     "ernie": "tfmodels.interop.ernie",
     "nezha": "tfmodels.interop.nezha",
+    "reformer": "tfmodels.interop.reformer",
     "roberta": "tfmodels.interop.roberta",
     "transfo-xl": "tfmodels.interop.transformer_xl",
     "xlnet": "tfmodels.interop.xlnet",

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer
 from tfmodels.layers.projection import Projection
+from tfmodels.ops import from_blocks, to_blocks
 
 
 class FeedForward(Layer):
@@ -45,6 +47,53 @@ class FeedForward(Layer):
         if self.dropout:
             hidden = self.drop(hidden, training=training)
         return ops.reshape(self.output_projection(hidden, training=training), ops.shape(inputs))  # [..., D]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class ChunkedFeedForward(Layer):
+    """A feed-forward network, applied to one chunk of the positions after the other (arXiv:2001.04451, section 3).
+
+    The result is the same. What the network computes inside, float[B, T, F], exists for one chunk at a time, in the
+    backward pass too, which computes it again.
+
+    Args:
+        feed_forward: A `FeedForward` without dropout.
+        chunk_length: C, tokens.
+
+    Call arguments:
+        inputs: float[B, T, D].
+
+    Returns:
+        float[B, T, D].
+
+    Raises:
+        UserError: The chunks are empty, or the network has dropout.
+    """
+
+    def __init__(self, feed_forward, chunk_length, **kwargs):
+        super().__init__(**kwargs)
+        if chunk_length < 1:
+            raise UserError(f"chunk_length={chunk_length}: a chunk has at least one token.")
+        if feed_forward.dropout:
+            raise UserError("a feed-forward network in chunks has no dropout inside: set it to 0.")
+        self.feed_forward = feed_forward
+        self.chunk_length = chunk_length
+
+    def build(self, input_shape):
+        if not self.feed_forward.built:
+            self.feed_forward.build(input_shape)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        blocks = ops.swapaxes(to_blocks(inputs, self.chunk_length), 0, 1)  # [M, B, C, D]
+        # Weights are arguments, and tensors: what is computed again knows the gradients of its arguments alone, and on
+        # TensorFlow would count a variable among them twice.
+        weights = [ops.reshape(variable, variable.shape) for variable in self.feed_forward.trainable_variables]
+        apply = keras.remat(lambda block, *weights: self.feed_forward.stateless_call(weights, [], block)[0])
+        outputs = ops.swapaxes(ops.map(lambda block: apply(block, *weights), blocks), 0, 1)
+        return from_blocks(outputs, ops.shape(inputs)[1])
 
     def compute_output_shape(self, input_shape):
         return input_shape

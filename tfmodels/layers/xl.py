@@ -14,8 +14,9 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer, truncated_normal
+from tfmodels.layers.positions import PositionScheme
 from tfmodels.layers.projection import Projection
-from tfmodels.ops import attend, skew
+from tfmodels.ops import attend, key_distances, skew
 
 
 class RelativeSinusoids(Layer):
@@ -52,13 +53,17 @@ class RelativeSinusoids(Layer):
         length = ops.shape(query)[1]
         source = length if memory is None else length + ops.shape(memory)[1]
         last = 0 if self.past_only else 1 - length
-        distances = ops.cast(source - 1 - ops.arange(source - last), "float32")  # [L]
+        encodings = self.encode(source - 1 - ops.arange(source - last))[None]  # [1, L, D]
+        return self.drop(encodings, training=training)
+
+    def encode(self, distances):
+        """float[L, D] of the distances int[L]."""
+        distances = ops.cast(distances, "float32")
         if self.max_distance is not None:
             distances = ops.clip(distances, -self.max_distance, self.max_distance)
         frequencies = 10_000 ** (-ops.arange(0, self.size, 2, dtype="float32") / self.size)  # [D / 2]
         angles = distances[:, None] * frequencies[None]  # [L, D / 2]
-        encodings = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[None]  # [1, L, D]
-        return self.drop(ops.cast(encodings, self.compute_dtype), training=training)
+        return ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), self.compute_dtype)
 
     def compute_output_spec(self, query, memory=None, training=None):
         return keras.KerasTensor((1, None, self.size), dtype=self.compute_dtype)
@@ -84,6 +89,26 @@ class RelativeBiases(Layer):
         self.content = self.add_weight(name="content", shape=shape, initializer=truncated_normal())
         self.distance = self.add_weight(name="distance", shape=shape, initializer=truncated_normal())
         self.built = True
+
+    def score(self, query, key, relative, scale):
+        """The terms a to d of the logits.
+
+        Args:
+            query: float[B, N, T, H], already scaled.
+            key: float[B, N, S, H].
+            relative: float[L, N, H], W_r R along the axis that `ops.skew` reads.
+            scale: What `query` was scaled by.
+
+        Returns:
+            float[B, N, T, S].
+        """
+        content, distance = (ops.cast(b, query.dtype)[:, None] for b in (self.content, self.distance))  # [N, 1, H]
+        by_content = ops.matmul(query + content * scale, ops.swapaxes(key, -1, -2))  # [B, N, T, S]
+        # Not a product that broadcasts over the batch: where an axis has size 1, TensorFlow's oneDNN kernel for those
+        # writes past its output.
+        by_distance = ops.einsum("bnth,lnh->bntl", query + distance * scale, relative)  # [B, N, T, L]
+        # Keys after the query that the encodings leave out score nothing; a causal mask forbids them.
+        return by_content + skew(by_distance, ops.shape(key)[2])
 
 
 class RelativeSegments(Layer):
@@ -119,6 +144,41 @@ class RelativeSegments(Layer):
         asked = query + ops.cast(self.bias, query.dtype)[:, None] * scale  # [B, N, T, H]
         by_segment = ops.einsum("bnth,knh->bntk", asked, ops.cast(self.embeddings, query.dtype))
         return ops.where(is_other[:, None], by_segment[..., 1:], by_segment[..., :1])
+
+
+class XLPositions(PositionScheme):
+    """Transformer-XL's terms a to d as a scheme of any full attention, without memory.
+
+    Args:
+        num_heads: N.
+        hidden_dim: D, an even number that N divides.
+        max_distance: Distances beyond it, in tokens and on either side, count as it; None for no bound.
+
+    Raises:
+        UserError: `hidden_dim` is odd.
+    """
+
+    def __init__(self, num_heads, hidden_dim, max_distance=None, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.max_distance = max_distance
+        policy, self.head_dim = self.dtype_policy, hidden_dim // num_heads
+        self.encodings = RelativeSinusoids(hidden_dim, max_distance=max_distance, dtype=policy, name="encodings")
+        self.relative = Projection(hidden_dim, use_bias=False, dtype=policy, name="relative")
+        self.biases = RelativeBiases(num_heads, self.head_dim, dtype=policy, name="biases")
+
+    def build(self, input_shape=None):
+        self.relative.build((None, self.hidden_dim))
+        self.biases.build()
+        self.built = True
+
+    def score(self, query, key):
+        """The logits of a query at t and a key at s, t - s apart; the query is scaled already."""
+        distances = key_distances(ops.shape(query)[2], ops.shape(key)[2])
+        relative = self.relative(self.encodings.encode(distances))  # [L, D]
+        relative = ops.reshape(relative, (-1, self.num_heads, self.head_dim))  # [L, N, H]
+        return self.biases.score(query, key, relative, self.head_dim**-0.5)
 
 
 class XLAttention(Layer):
@@ -213,16 +273,7 @@ class XLAttention(Layer):
     def _score(self, query, key, relative, is_other_segment):
         """Terms a to d, and the segments': `attend`'s hook."""
         scale = self.head_dim**-0.5  # what `attend` has scaled the query by
-        content, distance = (ops.cast(b, query.dtype)[:, None] for b in (self.biases.content, self.biases.distance))
-        by_content = ops.matmul(query + content * scale, ops.swapaxes(key, -1, -2))  # [B, N, T, S]
-        # Not a product that broadcasts over the batch: where an axis has size 1, TensorFlow's oneDNN kernel for those
-        # writes past its output.
-        by_distance = ops.einsum("bnth,lnh->bntl", query + distance * scale, relative)  # [B, N, T, L]
-        batch, heads, length, columns = ops.shape(by_distance)
-        source = ops.shape(key)[2]
-        # Keys after the query that the encodings leave out score nothing; a causal mask forbids them.
-        ahead = ops.zeros((batch, heads, length, source + length - 1 - columns), dtype=by_distance.dtype)
-        logits = by_content + skew(ops.concatenate([by_distance, ahead], axis=-1), source)
+        logits = self.biases.score(query, key, relative, scale)
         if self.segments is not None and is_other_segment is not None:
             logits = logits + self.segments.score(query, scale, is_other_segment)
         return logits

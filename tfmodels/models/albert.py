@@ -86,7 +86,7 @@ class AlbertBackbone(BertBackbone):
 
     @classmethod
     def make_blocks(cls, config, dtype):
-        attention = functools.cache(lambda _: cls.make_attention(config, dtype))
+        attention = functools.cache(lambda index: cls.make_attention(config, dtype, index))
         feed_forward = functools.cache(lambda _: cls.make_feed_forward(config, dtype))
 
         @functools.cache

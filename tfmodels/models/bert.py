@@ -3,7 +3,8 @@
 The small sizes are those of Turc et al., "Well-Read Students Learn Better" (arXiv:1908.08962); MiniLM is the distilled
 model of Wang et al. (arXiv:2002.10957), in the size that sentence embedders use. `embedding_dim` is an addition: a
 factorised embedding for students that are smaller than their vocabulary's table. `positions` takes the relative
-schemes of `layers.positions` in place of the learned positions; transformers knows the first two.
+schemes of `layers.positions` in place of the learned positions; transformers knows the first two. `attention` takes
+another kind of attention (`models.attention`).
 
 Cost: time O(B T^2 D + B T D^2) and memory O(B N T^2 + B T D) a layer.
 """
@@ -18,9 +19,12 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers import (
+    BucketedBias,
+    DistanceRescaling,
     FeedForward,
+    LastTokenPooling,
     LearnedPositions,
-    MultiHeadAttention,
+    LinearBias,
     Projection,
     RelativeKeys,
     RelativeKeysAndQueries,
@@ -29,17 +33,44 @@ from tfmodels.layers import (
     TextEmbedding,
     TransformerBlock,
 )
+from tfmodels.layers.xl import XLPositions
+from tfmodels.models.attention import AttentionKind, FullAttention, SummaryOf, TokensOf
 from tfmodels.models.backbone import Backbone, WithScores, token_inputs
 from tfmodels.models.config import Config, Preset, nearest
 from tfmodels.ops import padding
 
-# The values of `BertConfig.positions` -> what knows the positions in attention, instead of the embeddings.
+
+def _by_distance(scheme):
+    """A scheme with a vector for every distance."""
+
+    def make(config, **settings):
+        farthest = config.num_positions - 1 if config.max_distance is None else config.max_distance
+        return scheme(farthest, config.hidden_dim // config.num_heads, **settings)
+
+    return make
+
+
+def _t5_bias(config, **settings):
+    farthest = 128 if config.max_distance is None else config.max_distance
+    return BucketedBias(config.num_heads, max_distance=farthest, is_causal=config.is_causal, **settings)
+
+
+def _transformer_xl(config, **settings):
+    return XLPositions(config.num_heads, config.hidden_dim, config.max_distance, **settings)
+
+
+# The values of `BertConfig.positions` -> what makes the scheme that knows the positions in attention, or None.
 _SCHEMES = {
     "absolute": None,
-    "relative_key": RelativeKeys,
-    "relative_key_query": RelativeKeysAndQueries,
-    "relative_key_value": RelativeKeysAndValues,
-    "sinusoid_key_value": SinusoidKeysAndValues,
+    "none": None,
+    "relative_key": _by_distance(RelativeKeys),
+    "relative_key_query": _by_distance(RelativeKeysAndQueries),
+    "relative_key_value": _by_distance(RelativeKeysAndValues),
+    "sinusoid_key_value": _by_distance(SinusoidKeysAndValues),
+    "transformer_xl": _transformer_xl,
+    "t5_bias": _t5_bias,
+    "alibi": lambda config, **settings: LinearBias(config.num_heads, **settings),
+    "distance_aware": lambda config, **settings: DistanceRescaling(config.num_heads, **settings),
 }
 
 
@@ -60,9 +91,13 @@ class BertConfig(Config):
         dropout: fraction dropped after the embeddings and in every residual branch.
         attention_dropout: fraction of the attention weights dropped.
         layer_norm_epsilon: Added to the variance.
-        positions: "absolute" for vectors added to the embeddings, or vectors of distances in attention: "relative_key",
-            "relative_key_query", "relative_key_value" (Shaw et al.) or "sinusoid_key_value" (NEZHA).
-        max_distance: The distance, in positions, beyond which keys share a vector; the default tells all apart.
+        positions: "absolute" for vectors added to the embeddings, "none" for sets, or what attention knows of
+            distances: "relative_key", "relative_key_query", "relative_key_value" (Shaw et al.), "sinusoid_key_value"
+            (NEZHA), "transformer_xl", "t5_bias", "alibi" or "distance_aware" (DA-Transformer).
+        max_distance: The distance, in positions, beyond which keys share a vector or a bias; the default tells all
+            apart, with "t5_bias" it is T5's 128. "alibi" and "distance_aware" know every distance.
+        attention: The kind of attention, or its `to_dict`; None for full attention. Under a causal kind
+            `pooled_output` is made from the last real token.
     """
 
     vocabulary_size: int = 30_522
@@ -79,6 +114,7 @@ class BertConfig(Config):
     layer_norm_epsilon: float = 1e-12
     positions: str = "absolute"
     max_distance: int | None = None
+    attention: AttentionKind | None = None
 
     @property
     def num_positions(self):
@@ -88,6 +124,21 @@ class BertConfig(Config):
     def __post_init__(self):
         if self.positions not in _SCHEMES:
             raise UserError(f"there are no positions {self.positions!r}: {nearest(self.positions, _SCHEMES)}")
+        if isinstance(self.attention, dict):
+            object.__setattr__(self, "attention", AttentionKind.from_dict(self.attention))
+        if not isinstance(self.attention, AttentionKind | None):
+            raise UserError(f"attention={self.attention!r} is no kind of attention, such as FullAttention().")
+        self.kind.check(self)
+
+    @property
+    def kind(self) -> AttentionKind:
+        """The kind of attention, full where none is given."""
+        return self.attention or FullAttention()
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees itself and what came before it alone."""
+        return self.kind.is_causal
 
 
 class BertBackbone(Backbone):
@@ -106,9 +157,16 @@ class BertBackbone(Backbone):
     def make_parts(cls, config, dtype):
         return {
             "embeddings": cls.make_embeddings(config, dtype),
+            **cls.make_nodes(config, dtype),
             "blocks": cls.make_blocks(config, dtype),
             "pooler": Projection(config.hidden_dim, "tanh", dtype=dtype, name="pooler"),
         }
+
+    @classmethod
+    def make_nodes(cls, config, dtype):
+        """The kind's `Nodes` as a part, where it has any."""
+        nodes = config.kind.make_nodes(config, dtype)
+        return {} if nodes is None else {"nodes": nodes}
 
     @classmethod
     def make_embeddings(cls, config, dtype, widen=None):
@@ -116,7 +174,7 @@ class BertBackbone(Backbone):
         return TextEmbedding(
             config.vocabulary_size,
             config.hidden_dim,
-            cls.make_positions(config, dtype) if _SCHEMES[config.positions] is None else None,
+            cls.make_positions(config, dtype) if config.positions == "absolute" else None,
             embedding_dim=config.embedding_dim,
             num_segments=config.num_segments,
             dropout=config.dropout,
@@ -136,7 +194,11 @@ class BertBackbone(Backbone):
         """The layers in their order; one instance may stand at several places."""
         return [
             cls.make_block(
-                config, dtype, cls.make_attention(config, dtype), cls.make_feed_forward(config, dtype), f"block_{index}"
+                config,
+                dtype,
+                cls.make_attention(config, dtype, index),
+                cls.make_feed_forward(config, dtype),
+                f"block_{index}",
             )
             for index in range(config.num_layers)
         ]
@@ -154,15 +216,11 @@ class BertBackbone(Backbone):
         )
 
     @classmethod
-    def make_attention(cls, config, dtype):
-        """One layer's attention."""
-        scheme = _SCHEMES[config.positions]
-        if scheme is not None:
-            farthest = config.num_positions - 1 if config.max_distance is None else config.max_distance
-            scheme = scheme(farthest, config.hidden_dim // config.num_heads, dtype=dtype, name="positions")
-        return MultiHeadAttention(
-            config.num_heads, config.hidden_dim, config.attention_dropout, scheme, dtype=dtype, name="attention"
-        )
+    def make_attention(cls, config, dtype, index=0):
+        """The attention of the layer with a number."""
+        make = _SCHEMES[config.positions]
+        scheme = make and make(config, dtype=dtype, name="positions")
+        return config.kind.make(config, index, dtype, scheme)
 
     @classmethod
     def make_feed_forward(cls, config, dtype):
@@ -171,30 +229,85 @@ class BertBackbone(Backbone):
 
     @classmethod
     def wire(cls, parts, inputs, intermediates=False):
-        x = parts["embeddings"](inputs["token_ids"], inputs["segment_ids"], inputs["padding_mask"])
-        mask = _Mask(name="mask")(inputs["padding_mask"], inputs.get("attention_mask"))
+        tokens = parts["embeddings"](inputs["token_ids"], inputs["segment_ids"], inputs["padding_mask"])
+        outputs = cls.encode(parts, tokens, inputs, intermediates)
+        summary = outputs.pop("summary", None)
+        if summary is None:
+            summary = cls.pooled(parts, outputs["sequence_output"], inputs)
+        return {**outputs, "pooled_output": parts["pooler"](summary)}
+
+    @classmethod
+    def encode(cls, parts, tokens, inputs, intermediates=False) -> dict:
+        """All blocks on float[B, T, D]: `sequence_output` and, if asked for, the named intermediates.
+
+        Where further nodes sum up the sequence, `summary` is what the pooler reads.
+        """
+        x, is_real, further = tokens, inputs["padding_mask"], {}
+        nodes = parts.get("nodes")
+        if nodes is not None:
+            further = nodes(tokens, is_real)
+            x, is_real = further.pop("nodes"), further.pop("is_real")
+
+        def tokens_of(values, name):
+            return values if nodes is None else TokensOf(nodes, name=name)(values, tokens)
+
+        mask = _Mask(name="mask")(is_real, inputs.get("attention_mask"))
+        arguments = {"attention_mask": mask, **({"attention_inputs": further} if further else {})}
         hidden_states, attention_scores = [x], []
         with_scores = functools.cache(WithScores)  # a block may stand at several places
         for block in parts["blocks"]:
-            if intermediates:
-                x, scores = with_scores(block)(x, attention_mask=mask)
+            if intermediates and block.attention.has_scores:
+                x, scores = with_scores(block)(x, **arguments)
                 attention_scores.append(scores)
             else:
-                x = block(x, attention_mask=mask)
+                x = block(x, **arguments)
             hidden_states.append(x)
-        outputs = {"sequence_output": x, "pooled_output": parts["pooler"](x[:, 0])}
+        outputs = {"sequence_output": tokens_of(x, "tokens")}
+        if nodes is not None and nodes.sums_up:
+            outputs["summary"] = SummaryOf(nodes, name="summary")(x, inputs["padding_mask"])
         if intermediates:
-            outputs |= {"hidden_states": tuple(hidden_states), "attention_scores": tuple(attention_scores)}
+            states = [tokens_of(state, f"tokens_{index}") for index, state in enumerate(hidden_states[:-1])]
+            outputs["hidden_states"] = (*states, outputs["sequence_output"])
+            outputs["attention_scores"] = tuple(attention_scores)
         return outputs
+
+    @classmethod
+    def pooled(cls, parts, sequence, inputs):
+        """What the pooler reads, float[B, D]: the first token's vector or, if that saw nothing else, the last one's."""
+        if getattr(parts["blocks"][0].attention, "is_causal", False):
+            return LastTokenPooling(name="last_token")({"sequence_output": sequence, **inputs})
+        return sequence[:, 0]
 
     @property
     def max_length(self):
-        return self.config.max_sequence_length if self.parts["embeddings"].positions is not None else None
+        """The most tokens of a row: what positions and attention can tell apart."""
+        bounds = [self.config.kind.max_length]
+        if self.parts["embeddings"].positions is not None:
+            bounds.append(self.config.max_sequence_length)
+        return min((bound for bound in bounds if bound is not None), default=None)
+
+    @property
+    def attention_heads(self):
+        return super().attention_heads if self.config.kind.has_scores else ()
 
     def with_attention_mask(self):
+        if not self.config.kind.takes_masks:
+            return super().with_attention_mask()
         mask = keras.Input((None, None, None), dtype="bool", name="attention_mask")
         inputs = {**token_inputs(), "attention_mask": mask}
         return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_masked")
+
+
+class UnpooledBackbone(BertBackbone):
+    """An encoder of BERT's kind without a pooler: `pooled_output` is what the pooler would read."""
+
+    @classmethod
+    def make_parts(cls, config, dtype):
+        return {name: part for name, part in super().make_parts(config, dtype).items() if name != "pooler"}
+
+    @classmethod
+    def wire(cls, parts, inputs, intermediates=False):
+        return super().wire({**parts, "pooler": lambda x: x}, inputs, intermediates)
 
 
 class _Mask(keras.layers.Layer):

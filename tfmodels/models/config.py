@@ -39,7 +39,8 @@ class Config:
 
     def to_dict(self) -> dict:
         """The fields as plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value.to_dict() if isinstance(value, Config) else value for name, value in values.items()}
 
 
 class Preset(NamedTuple):

@@ -42,7 +42,11 @@ class ElectraBackbone(BertBackbone):
         size = config.embedding_dim or config.hidden_dim
         # The map to D stands outside of the embeddings, whose one instance may serve encoders of several D.
         narrow = config.replace(hidden_dim=size, embedding_dim=None)
-        parts = {"embeddings": cls.make_embeddings(narrow, dtype), "blocks": cls.make_blocks(config, dtype)}
+        parts = {
+            "embeddings": cls.make_embeddings(narrow, dtype),
+            **cls.make_nodes(config, dtype),
+            "blocks": cls.make_blocks(config, dtype),
+        }
         if size != config.hidden_dim:
             parts["embeddings_project"] = Projection(config.hidden_dim, dtype=dtype, name="embeddings_project")
         return parts

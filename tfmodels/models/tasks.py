@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer
 from tfmodels.layers.normalization import LayerNorm
 from tfmodels.layers.projection import Projection
@@ -332,6 +333,37 @@ class MaskedLM(Task):
             dtype=backbone.dtype_policy,
             name="head",
         )
+
+
+class CausalLM(MaskedLM):
+    """A distribution over the token that follows, at every position.
+
+    Args:
+        backbone: A backbone of BERT's kind whose attention is causal; the output layer is that of `MaskedLM`.
+        name: The model's name.
+
+    Returns:
+        {"logits": float32[B, T, V]}: at t for the token at t + 1.
+
+    Raises:
+        UserError: The backbone sees the tokens that it is to tell.
+
+    Example:
+    >>> import tfmodels
+    >>> from tfmodels.models import FullAttention
+    >>> sizes = {"num_layers": 1, "vocabulary_size": 100}
+    >>> backbone = tfmodels.create_model("bert_tiny", attention=FullAttention(causal=True), **sizes)
+    >>> CausalLM(backbone).output["logits"].shape
+    (None, None, 100)
+    """
+
+    def __init__(self, backbone, name=None):
+        if not getattr(backbone.config, "is_causal", False):
+            raise UserError(
+                f"{backbone.name} sees the tokens that a language model is to tell: give it causal attention, such as "
+                "attention=FullAttention(causal=True)."
+            )
+        super().__init__(backbone, name)
 
 
 class _PairedHead(_MaskedLMHead):

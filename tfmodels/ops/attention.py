@@ -26,6 +26,7 @@ def attend(
     value_term=None,
     dropout=None,
     return_scores=False,
+    return_log_sum=False,
 ):
     """Scaled dot-product attention.
 
@@ -45,9 +46,12 @@ def attend(
             float[B, N, T, S]; added to the attended values (Shaw, NEZHA).
         dropout: `dropout(weights) -> weights`, applied to the attention weights.
         return_scores: Also return the logits, before the mask.
+        return_log_sum: Also return the logarithm of what the softmax divides by, which joins attention to several sets
+            of keys into attention to all of them: `ops.join_attended`.
 
     Returns:
-        float[B, T, N, H], in the dtype of `value`; with `return_scores` a pair of it and float32[B, N, T, S].
+        float[B, T, N, H], in the dtype of `value`; with `return_scores` a pair of it and float32[B, N, T, S]; with
+        `return_log_sum` a pair of it and float32[B, T, N].
 
     Example:
     >>> import numpy as np
@@ -74,11 +78,46 @@ def attend(
     if mask is not None:
         # A sum, not a choice: every layer adds the same tensor, which the compiler forms once.
         masked = logits + ops.cast(ops.logical_not(mask), "float32") * _FORBIDDEN
-    weights = ops.cast(ops.softmax(masked, axis=-1), value.dtype)
+    if return_log_sum:
+        # The division comes after the product with the values, where there are fewer numbers.
+        highest = ops.stop_gradient(ops.max(masked, axis=-1, keepdims=True))
+        exponentials = ops.exp(masked - highest)
+        total = ops.sum(exponentials, axis=-1, keepdims=True)  # [B, N, T, 1]
+        log_sum = ops.transpose(ops.squeeze(highest + ops.log(total), axis=-1), (0, 2, 1))  # [B, T, N]
+        weights = ops.cast(exponentials, value.dtype)
+    else:
+        weights = ops.cast(ops.softmax(masked, axis=-1), value.dtype)
     if dropout is not None:
         weights = dropout(weights)
     attended = ops.matmul(weights, values)  # [B, N, T, H]
+    if return_log_sum:
+        attended = attended / ops.cast(total, attended.dtype)
     if value_term is not None:
         attended = attended + value_term(weights)
     output = ops.transpose(attended, (0, 2, 1, 3))  # [B, T, N, H]
+    if return_log_sum:
+        return output, log_sum
     return (output, logits) if return_scores else output
+
+
+def join_attended(parts, log_sums, axis):
+    """Attention to all keys from attention to several sets of them: each weighs as much as its keys together.
+
+    Args:
+        parts: float[..., H], what was attended to in each set, the sets along `axis`.
+        log_sums: float32[...], what `attend` returned by `return_log_sum`.
+        axis: The axis of the sets, from the front.
+
+    Returns:
+        float[..., H], in the dtype of the parts and without that axis. A key in several sets counts once in each.
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(1, 6, 2, 4)).astype("float32")
+    >>> parts = [attend(x, half, half, return_log_sum=True) for half in (x[:, :2], x[:, 2:])]
+    >>> joined = join_attended(ops.stack([p for p, _ in parts]), ops.stack([s for _, s in parts]), axis=0)
+    >>> bool(np.allclose(joined, attend(x, x, x), atol=1e-6))
+    True
+    """
+    weights = ops.softmax(log_sums, axis=axis)
+    return ops.sum(parts * ops.cast(weights, parts.dtype)[..., None], axis=axis)

@@ -11,6 +11,8 @@ Masks compose with `&`, `|` and `~` on the tensors themselves:
 
 from keras import ops
 
+from tfmodels.errors import UserError
+
 
 def padding(is_real):
     """Every query may attend to the real keys.
@@ -22,6 +24,30 @@ def padding(is_real):
         bool[B, 1, 1, S].
     """
     return ops.cast(is_real, "bool")[:, None, None, :]
+
+
+def real_keys(mask, keys):
+    """Which keys are real, of a mask of padding: the inverse of `padding`, for attention that forms no full mask.
+
+    Args:
+        mask: bool[1 or B, 1, 1, 1 or S], or None where all are real.
+        keys: float[B, S, ...]; only its shape is used.
+
+    Returns:
+        bool[B, S].
+
+    Raises:
+        UserError: The mask tells queries or heads apart.
+    """
+    shape = ops.shape(keys)[:2]
+    if mask is None:
+        return ops.ones(shape, dtype="bool")
+    if tuple(mask.shape[1:3]) != (1, 1):
+        raise UserError(
+            f"this kind of attention takes a mask of padding alone, bool[B, 1, 1, S], not {tuple(mask.shape)}: use "
+            "full attention for masks that tell queries or heads apart."
+        )
+    return ops.broadcast_to(ops.cast(mask, "bool")[:, 0, 0], shape)
 
 
 def causal(length):

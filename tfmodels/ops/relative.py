@@ -46,6 +46,28 @@ def skew(scores, key_length):
     return ops.reshape(flat, (batch, heads, length, distances))[..., :key_length]  # [B, N, T, S]
 
 
+def toeplitz(values, query_length, key_length):
+    """Values by key from values by distance that are the same for every query.
+
+    Args:
+        values: float[N, T + S - 1], along the axis of `key_distances`.
+        query_length: T.
+        key_length: S.
+
+    Returns:
+        float[1, N, T, S].
+
+    Example:
+    >>> import numpy as np
+    >>> rows = toeplitz(np.array([[1.0, 0.0, -1.0, -2.0]]), query_length=2, key_length=3)[0, 0]
+    >>> [[float(value) for value in row] for row in rows]
+    [[0.0, -1.0, -2.0], [1.0, 0.0, -1.0]]
+    """
+    # Never taken by an index for every pair: the gradient would be as many additions, one after the other.
+    heads, distances = ops.shape(values)
+    return skew(ops.broadcast_to(values[None, :, None], (1, heads, query_length, distances)), key_length)
+
+
 def unskew(weights):
     """Weights by distance from weights by key, zero where a query has no key at a distance: the inverse of `skew`.
 

@@ -5,7 +5,7 @@
 
 Of every Transformer block only the input is kept; its inside is computed a second time when its gradient is due. The
 layers, their weights and their names are what they were; a block that stands at several places (ALBERT) is computed
-again at each of them.
+again at each of them. Of reversible layers not even the inputs are kept: see `training.reversible`.
 
 `keras.RematScope` (3.12 on TensorFlow) takes no keyword arguments in a graph and no None outside of one, and what it
 computes again draws new random numbers: the gradient would be that of another dropout than the forward pass had. Here
@@ -23,7 +23,8 @@ import functools
 import keras
 import tensorflow as tf
 
-from tfmodels.layers import TransformerBlock
+from tfmodels.layers import ReversibleStack, TransformerBlock
+from tfmodels.training.reversible import run_reversibly
 
 
 @contextlib.contextmanager
@@ -36,10 +37,13 @@ def recomputation(model: keras.Model, active: bool = True):
         model: Any model of the library, a `Distiller` or a pre-trainer too.
         active: False leaves the model as it is.
     """
-    layers = model._flatten_layers() if active else ()
+    layers = list(model._flatten_layers()) if active else []
+    stacks = {id(layer): layer for layer in layers if isinstance(layer, ReversibleStack)}.values()
     blocks = {id(layer): layer for layer in layers if isinstance(layer, TransformerBlock)}.values()
     for block in blocks:
         block.call = functools.partial(_call, block, block.call)
+    for stack in stacks:
+        stack.run = functools.partial(run_reversibly, stack, stack.run)
     if active:
         model.train_function = None
     try:
@@ -47,6 +51,8 @@ def recomputation(model: keras.Model, active: bool = True):
     finally:
         for block in blocks:
             del block.call
+        for stack in stacks:
+            del stack.run
         if active:
             model.train_function = None
 
