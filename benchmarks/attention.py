@@ -233,6 +233,7 @@ def _steps(name: str, length: int) -> dict:
 
     from tfmodels.models import BertBackbone, BertConfig
 
+    tf.get_logger().setLevel("ERROR")  # It warns of functions that are traced anew, as all of these are.
     keras.utils.set_random_seed(0)
     config = BertConfig(
         max_sequence_length=length, attention=kind_of(name, length), **_SIZES, attention_dropout=0.0, vocabulary_size=8

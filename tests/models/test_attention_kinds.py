@@ -83,6 +83,7 @@ def test_the_page_on_attention_tells_what_the_kinds_tell():
         assert f"| `{name}` | {guide.paper} | {guide.time} | {guide.memory} | {guide.sees} |" in page
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="the registry's sweep shows it, with a preset of each")
 @pytest.mark.parametrize(("name", "settings"), FIRST)
 def test_every_kind_keeps_to_the_contract_inside_bert(name, settings, tmp_path):
     backbone = with_random_weights(backbone_of(name, settings))
