@@ -16,7 +16,7 @@ _XL = {name: size for name, size in _BERT.items() if name != "max_sequence_lengt
 # Chunks, rounds and factors of several, all smaller than a row.
 _REFORMER = {
     "head_dim": 5,
-    "axial_shape": (4, 5),
+    "axial_shape": (2, 8),
     "axial_dims": (5, 9),
     "feed_forward_chunk": 6,
     "attention": [

@@ -391,7 +391,8 @@ def test_bytes_that_are_not_utf8_are_answered(client, exported):
 
 def test_nul_characters_are_answered(client, exported):
     texts = ["good\0film\0", "\0"]
-    np.testing.assert_allclose(client.predict(texts)["logits"], exported.answers(texts)["logits"], atol=1e-6)
+    # A batch of one shape is not computed as one of another: equal to rounding.
+    np.testing.assert_allclose(client.predict(texts)["logits"], exported.answers(texts)["logits"], atol=1e-5)
 
 
 def test_ten_thousand_strings_are_answered_in_batches(client, exported):

@@ -31,7 +31,8 @@ class AxialPositions(Layer):
         float[1, T, D].
 
     Raises:
-        UserError: There are not two numbers above 0, or the sizes of the vectors are not D together.
+        UserError: There are not two numbers above 0, the sizes of the vectors are not D together, or there are more
+            tokens than positions, where their number is known.
     """
 
     def __init__(self, shape, dims=None, deviation=1.0, **kwargs):
@@ -65,6 +66,11 @@ class AxialPositions(Layer):
 
     def call(self, embeddings, padding_mask=None):
         length = ops.shape(embeddings)[1]
+        if isinstance(length, int) and length > self.max_length:
+            raise UserError(
+                f"{length} tokens are more than the {self.max_length} positions of axial tables of shape {self.shape}: "
+                "shorten the rows, or make a model with larger tables."
+            )
         columns = self.shape[1]
         rows = -(-length // columns)  # of the rectangle that T positions need
         first, second = (ops.cast(table, self.compute_dtype) for table in self.tables)
