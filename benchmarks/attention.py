@@ -17,13 +17,9 @@ holds all of them: `tfmodels attention-guide --records DIR` reads it.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,12 +29,12 @@ from rich.table import Table
 
 from benchmarks import records
 from benchmarks.kinds import KINDS, kind_of
+from benchmarks.processes import in_a_process, memory_of
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_file
 from tfmodels.models.config import nearest
 
-ROOT = Path(__file__).resolve().parents[1]
 _SIZES = {"num_layers": 1, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024, "dropout": 0.0}
 _LENGTHS = tuple(2**power for power in range(9, 17))
 _FULL = "FullAttention"
@@ -120,18 +116,11 @@ def _missing(folder: Path, what: str, names: list[str], sizes: list[int], rounds
     wanted = [name for name in names if any(_read(folder, what, name, length) is None for length in sizes)]
     if not wanted:
         return
-    arguments = json.dumps([str(folder), wanted, sizes, rounds, limits])
     click.echo(f"{what}: {', '.join(wanted)} at {', '.join(f'{size:,}' for size in sizes)} tokens", err=True)
-    subprocess.run(
-        [sys.executable, "-c", f"import sys, json; from benchmarks.attention import _measure_{what} as m; "
-         "m(*json.loads(sys.argv[1]))", arguments],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=True,
-    )  # fmt: skip
+    in_a_process(f"benchmarks.attention.measure_{what}", str(folder), wanted, sizes, rounds, limits)
 
 
-def _measure_memory(folder: str, names: list[str], sizes: list[int], rounds: int, limits: dict) -> None:
+def measure_memory(folder: str, names: list[str], sizes: list[int], rounds: int, limits: dict) -> None:
     """The peaks of one kind, from the shortest sequence to the longest."""
     del rounds
     folder, (name,) = Path(folder), names
@@ -154,20 +143,10 @@ def _measure_memory(folder: str, names: list[str], sizes: list[int], rounds: int
 def _peak(step, length: int) -> float:
     """MiB that a step needs at its peak."""
     step(_WARM)
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # What is free goes back, and is not taken for what rests.
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Forgets the peak so far.
-    step(length)
-    return max(_resident("VmHWM") - before, 0.0)
+    return memory_of(lambda: step(length))[0]
 
 
-def _resident(field: str) -> float:
-    """MiB of this process, as Linux counts them."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
-
-
-def _measure_time(folder: str, names: list[str], sizes: list[int], rounds: int, limits: dict) -> None:
+def measure_time(folder: str, names: list[str], sizes: list[int], rounds: int, limits: dict) -> None:
     """The times of kinds at one length, in turn: full attention among them, where it can be had."""
     folder, (length,) = Path(folder), sizes
     steps = {}

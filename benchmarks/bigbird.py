@@ -15,15 +15,13 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import tempfile
-from pathlib import Path
 
 import click
 
 from benchmarks.pairs import in_turn
+from benchmarks.processes import PARITY, ROOT
 from benchmarks.results import Result, command, from_json
 
-_ROOT = Path(__file__).resolve().parents[1]
-_PARITY = _ROOT / ".venvs/parity/bin/python"
 _VOCABULARY = 1000
 _TARGET = 1.5
 
@@ -43,14 +41,14 @@ def measure(quick: bool = False, layers: int = 2, length: int = 4096, pairs: int
 
 def _elsewhere(layers, length, pairs) -> list[Result]:
     """The results of a process in the environment that has transformers."""
-    if not _PARITY.exists():
+    if not PARITY.exists():
         return [Result("BigBird beside transformers", None, note="needs transformers: run ./bootstrap parity")]
     sizes = [f"--layers={layers}", f"--length={length}", f"--pairs={pairs}"]
     process = subprocess.run(
-        [str(_PARITY), "-m", "benchmarks.bigbird", "--json", *sizes],
+        [str(PARITY), "-m", "benchmarks.bigbird", "--json", *sizes],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=_ROOT,
+        cwd=ROOT,
         check=False,
     )
     if process.returncode:

@@ -10,15 +10,10 @@ compiled by XLA. Time is that of the whole step, AdamW included.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import click
 
 from benchmarks.pairs import in_turn
+from benchmarks.processes import in_a_process, memory_of
 from benchmarks.results import Result, command
 
 
@@ -52,35 +47,15 @@ def measure(
 
 def step_memory(active: bool, model: str, layers: int, rows: int, length: int) -> float:
     """MiB that a training step needs, measured in a process of its own."""
-    arguments = json.dumps([active, model, layers, rows, length])
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from benchmarks.recomputation import _peak; _peak(*__import__('json').loads('{arguments}'))",
-        ],
-        cwd=Path(__file__).resolve().parents[1],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return float(process.stdout.splitlines()[-1])
+    return in_a_process("benchmarks.recomputation.memory_here", active, model, layers, rows, length)
 
 
-def _peak(active, model, layers, rows, length):
+def memory_here(active: bool, model: str, layers: int, rows: int, length: int) -> float:
+    """MiB that a training step needs in this process."""
     step, _ = _step(active, model, layers)
     step(*_batch(1, 8))
-    before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Forgets the peak so far.
-    step(*_batch(rows, length))
-    print(_memory("VmHWM") - before)
-
-
-def _memory(field: str) -> float:
-    """MiB of this process, as Linux counts them."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+    batch = _batch(rows, length)
+    return memory_of(lambda: float(step(*batch)))[0]
 
 
 def _batch(rows: int, length: int):

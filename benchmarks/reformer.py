@@ -15,21 +15,13 @@ parity`).
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import click
 
 from benchmarks.pairs import Pairs, in_turn, peak_memory
-from benchmarks.recomputation import _memory
+from benchmarks.processes import PARITY, in_a_process, memory_of, resident
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
-_PARITY = ROOT / ".venvs" / "parity" / "bin" / "python"
 _SIZES = {"vocabulary_size": 258, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024, "head_dim": 64}
 _PARTS = ("memory", "long", "speed", "error")
 
@@ -71,7 +63,7 @@ def _numbers(text: str) -> list[int]:
 def _by_depth(depths: list[int], length: int) -> list[Result]:
     """The peak of the deepest stack over that of the shallowest, and what keeping activations costs instead."""
     peaks = {
-        active: [_in_a_process("step_memory", active, depth, length)["peak"] for depth in depths]
+        active: [in_a_process("benchmarks.reformer.step_memory", active, depth, length)["peak"] for depth in depths]
         for active in (True, False)
     }
     what = f"memory of a step, {length:,} tokens, {depths[0]} to {depths[-1]} layers"
@@ -95,7 +87,7 @@ def _by_depth(depths: list[int], length: int) -> list[Result]:
 
 def _long(length: int) -> Result:
     """A training step on one long sequence."""
-    found = _in_a_process("step_memory", True, 6, length)
+    found = in_a_process("benchmarks.reformer.step_memory", True, 6, length)
     return Result(
         f"peak memory of the process, 6 layers, one sequence of {length:,} tokens",
         found["process"] / 1024,
@@ -106,22 +98,6 @@ def _long(length: int) -> Result:
     )
 
 
-def _in_a_process(name: str, *arguments, python: str | Path = sys.executable):
-    """What a function of this module returns in a process of its own."""
-    code = (
-        f"import json, sys; from benchmarks.reformer import {name} as f; print(json.dumps(f(*json.loads(sys.argv[1]))))"
-    )
-    process = subprocess.run(
-        [str(python), "-c", code, json.dumps(arguments)],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(process.stdout.splitlines()[-1])
-
-
 def step_memory(active: bool, layers: int, length: int) -> dict:
     """MiB that a training step needs and that the process has held at most, and the loss; for a process of its own."""
     import numpy as np
@@ -130,10 +106,8 @@ def step_memory(active: bool, layers: int, length: int) -> dict:
     step = _step(active, layers, length)
     tokens = np.random.default_rng(0).integers(1, 258, (1, length + 1)).astype("int32")
     step(tokens[:, :65])
-    before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Forgets the peak so far.
-    loss = float(step(tf.constant(tokens)))
-    return {"peak": _memory("VmHWM") - before, "process": _memory("VmHWM"), "loss": loss}
+    peak, loss = memory_of(lambda: float(step(tf.constant(tokens))))
+    return {"peak": peak, "process": resident("VmHWM"), "loss": loss}
 
 
 def _step(active: bool, layers: int, length: int):
@@ -173,9 +147,9 @@ def _step(active: bool, layers: int, length: int):
 def _beside_transformers(length: int, pairs: int) -> Result:
     """Our attention and transformers', timed in turn where both can be had."""
     what = f"transformers' LSH attention over ours, forward and backward, {length:,} tokens"
-    if not _PARITY.exists():
+    if not PARITY.exists():
         return Result(what, None, note="transformers' Reformer is in the environment of `./bootstrap parity`.")
-    times = Pairs(*_in_a_process("attention_times", length, pairs, python=_PARITY))
+    times = Pairs(*in_a_process("benchmarks.reformer.attention_times", length, pairs, python=PARITY))
     return Result.of_pairs(what, times, "ours", "transformers", at_least=2.0)
 
 

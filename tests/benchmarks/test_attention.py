@@ -44,7 +44,7 @@ def test_one_layer_is_measured_and_remembered(tmp_path, monkeypatch, capsys):
     for picture in ("time", "memory"):
         assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     # Nothing is measured again.
-    monkeypatch.setattr(attention.subprocess, "run", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(attention, "in_a_process", lambda *_, **__: pytest.fail("measured again"))
     attention.measure(**arguments)
 
 

@@ -15,7 +15,7 @@ def without_transformers(monkeypatch):
 
 
 def test_without_transformers_it_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(bigbird, "_PARITY", tmp_path / "python")
+    monkeypatch.setattr(bigbird, "PARITY", tmp_path / "python")
     (result,) = bigbird.measure()
     assert result.value is None and "./bootstrap parity" in result.note
 
@@ -28,7 +28,7 @@ def test_it_runs_where_transformers_is(monkeypatch, tmp_path):
         commands.append(command)
         return subprocess.CompletedProcess(command, 0, to_json([Result("forward", 2.0, at_least=1.5)]))
 
-    monkeypatch.setattr(bigbird, "_PARITY", tmp_path / "python")
+    monkeypatch.setattr(bigbird, "PARITY", tmp_path / "python")
     monkeypatch.setattr(subprocess, "run", run)
     (result,) = bigbird.measure(quick=True)
     assert result.reached and result.value == 2.0
