@@ -74,12 +74,11 @@ def export_savedmodel(
         raise UserError(f"{directory} already exists: remove it or choose another directory.")
     _check_preprocessor(model, preprocessor)
     requests = _warmup_requests(preprocessor, warmup_texts, warmup_batch_sizes)
-    functions = _functions(model, preprocessor)
-    concrete = {name: function.get_concrete_function() for name, function in functions.items()}
+    concrete = _functions(model, preprocessor)
     _check_label_count(labels, concrete["serving_default"])
 
+    # The signatures are all that is saved of the functions: those that hang on the module would be traced again.
     module = tf.Module()
-    module.functions = functions
     module.weights = _weights(model, concrete.values())
     if isinstance(preprocessor, tf.Module):
         module.preprocessor = preprocessor
@@ -123,7 +122,8 @@ def keras_reference(model, preprocessor) -> Callable[[Mapping[str, Sequence]], d
     return answer
 
 
-def _functions(model, preprocessor) -> dict[str, tf.types.experimental.GenericFunction]:
+def _functions(model, preprocessor) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """The signatures; the model's graph is made once, and `serve_examples` calls it."""
     names = tuple(preprocessor.feature_names)
 
     def answer(*texts):
@@ -131,17 +131,20 @@ def _functions(model, preprocessor) -> dict[str, tf.types.experimental.GenericFu
         # The order of the names is the order of the graph's outputs, whatever the model's dict says.
         return {name: tf.cast(outputs[name], tf.float32) for name in sorted(outputs)}
 
+    texts = [tf.TensorSpec([None], tf.string, name=name) for name in names]
+    default = _traced(answer, texts)
+
     def answer_examples(examples):
         features = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
         parsed = tf.io.parse_example(examples, features)
-        return answer(*[parsed[name] for name in names])
+        return default(*[parsed[name] for name in names])
 
-    texts = [tf.TensorSpec([None], tf.string, name=name) for name in names]
     examples = [tf.TensorSpec([None], tf.string, name="examples")]
-    return {
-        "serving_default": tf.function(answer, input_signature=texts, autograph=False, jit_compile=False),
-        "serve_examples": tf.function(answer_examples, input_signature=examples, autograph=False, jit_compile=False),
-    }
+    return {"serving_default": default, "serve_examples": _traced(answer_examples, examples)}
+
+
+def _traced(function: Callable, signature: list[tf.TensorSpec]) -> tf.types.experimental.ConcreteFunction:
+    return tf.function(function, input_signature=signature, autograph=False, jit_compile=False).get_concrete_function()
 
 
 def _weights(model, functions) -> list[tf.Variable]:
