@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,6 +46,7 @@ from tfmodels.text import (
 )
 
 _TEXTS_A_BATCH = 64
+_SENTENCES_A_BATCH = 1024
 _CONFIG_FILE = "preprocessor.json"
 
 
@@ -348,7 +350,7 @@ def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
     frame = Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id)
     # What is told of a token rides on its number: formats hand numbers on as they are.
     has_capitals = "capitals" in chosen.columns
-    tokenised = [_sentences(tokenizer, text, has_capitals) for _, text in sorted(documents)]
+    tokenised = _sentences(tokenizer, [text for _, text in sorted(documents)], has_capitals)
     segment = _chinese_segmenter().segment if settings["chinese_words"] else None
     markers = _markers(settings["lexicon"], settings["preprocessor"]) if "phrase_ids" in chosen.columns else {}
     random = np.random.default_rng(shard)
@@ -377,17 +379,21 @@ def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
             yield tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def _sentences(tokenizer, text: str, has_capitals: bool = False) -> list[list[int]]:
-    """The sentences of a text as token ids; to tell capitals, V or 2 V is added where a word has none or has one."""
-    sentences = split_sentences(text)
-    if not sentences:
-        return []
-    tokenised = tokenizer(tf.constant(sentences, tf.string)).to_list()
-    if not has_capitals:
-        return tokenised
-    words = bert_words(lowercase=False)(tf.constant(sentences, tf.string)).to_list()
-    starts, size = tokenizer.word_starts(), tokenizer.vocabulary_size()
-    return [_with_capitals(*pair, starts, size) for pair in zip(tokenised, words)]
+def _sentences(tokenizer, texts: Sequence[str], has_capitals: bool = False) -> list[list[list[int]]]:
+    """The sentences of texts as token ids; to tell capitals, V or 2 V is added where a word has none or has one."""
+    documents = [split_sentences(text) for text in texts]
+    sentences = [sentence for document in documents for sentence in document]
+    tokenised = []
+    for first in range(0, len(sentences), _SENTENCES_A_BATCH):
+        batch = tf.constant(sentences[first : first + _SENTENCES_A_BATCH], tf.string)
+        found = tokenizer(batch).to_list()
+        if has_capitals:
+            words = bert_words(lowercase=False)(batch).to_list()
+            starts, size = tokenizer.word_starts(), tokenizer.vocabulary_size()
+            found = [_with_capitals(*pair, starts, size) for pair in zip(found, words)]
+        tokenised += found
+    following = iter(tokenised)
+    return [list(itertools.islice(following, len(document))) for document in documents]
 
 
 def _with_capitals(token_ids: list[int], words: list[bytes], starts: np.ndarray, size: int) -> list[int]:
