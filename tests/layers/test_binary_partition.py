@@ -6,7 +6,7 @@ import pytest
 
 from tests.ops.test_partition import walked
 from tests.support import check_layer, to_numpy
-from tests.support.graphs import check_oracle, graph_attention
+from tests.support.attention_oracles import check_oracle, graph_attention
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError
 from tfmodels.layers import BinaryPartitionAttention, MultiHeadAttention, binary_partition

@@ -8,7 +8,7 @@ import pytest
 
 from tests.models.tiny import tiny, tiny_config
 from tests.support import check_layer, to_numpy, token_batch
-from tests.support.dense import check_dense_oracle, holed_rows, with_random_weights
+from tests.support.attention_oracles import check_dense_oracle, holed_rows, with_random_weights
 from tests.support.oracles import softmax
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError

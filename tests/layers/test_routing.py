@@ -6,7 +6,7 @@ import pytest
 
 from tests.models.tiny import tiny
 from tests.support import check_layer, to_numpy, token_batch
-from tests.support.dense import check_dense_oracle, holed_rows, with_random_weights
+from tests.support.attention_oracles import check_dense_oracle, holed_rows, with_random_weights
 from tests.support.oracles import named_weights, softmax
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError

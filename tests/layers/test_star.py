@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.support import check_layer, to_numpy
-from tests.support.graphs import check_oracle
+from tests.support.attention_oracles import check_oracle
 from tests.support.oracles import layer_norm, part, softmax
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError

@@ -135,7 +135,8 @@ class LSHAttention(_ChunkedKind):
         power=1.0,
         sees="those of all tokens that are most like it",
         advice="Long texts in which few tokens far away matter, such as copies and names. Queries are keys, so that "
-        "weights of full attention are of no use to it; more rounds at inference than in training do no harm.",
+        "weights of full attention are of no use to it; more rounds at inference than in training do no harm. Causal, "
+        "it attends to no later token, but later tokens change which earlier ones share a chunk with it.",
     )
 
     num_buckets: int | tuple[int, ...] | None = None
