@@ -254,7 +254,7 @@ def examples_of(task: str, quick: bool):
         labels = sorted({label for _, label, _ in rows})
         labelled = [(split, text, labels.index(label)) for text, label, split in rows]
     parts = [[row[1:] for row in labelled if (row[0] == "train") == wanted] for wanted in (True, False)]
-    return [tuple(zip(*(part[:: len(part) // 200] if quick else part))) for part in parts]
+    return [tuple(zip(*(part[:: len(part) // 64] if quick else part))) for part in parts]
 
 
 def _summarised(runs: list[dict]) -> dict[str, dict]:

@@ -31,7 +31,7 @@ def measure(
     Measures training over the paragraphs with KerasHub at its default of 512 tokens and at 128, the share of a step
     that our input pipeline alone would take, and what ALBERT's sharing saves.
     """
-    paragraphs = _paragraphs(32 if quick else 64)
+    paragraphs = _paragraphs(8 if quick else 64)
     vocabulary = _vocabulary()
     results = []
     for name in precision:

@@ -7,14 +7,13 @@ from benchmarks import reformer
 from benchmarks.processes import in_a_process
 
 
-def test_memory_does_not_grow_with_the_depth():
-    def peak(computed_back, layers):
-        return in_a_process("benchmarks.reformer.step_memory", computed_back, layers, 2048)["peak"]
-
-    shallow, deep, kept = peak(True, 1), peak(True, 4), peak(False, 4)
-    # Three layers' gradients of weights are 9 MiB, their activations some 260. What is freed when depends on the
-    # threads: up to 78 MiB more were seen.
-    assert deep - shallow < (kept - shallow) / 2, (shallow, deep, kept)
+def test_layers_keep_nothing_for_their_gradients():
+    again, kept = (
+        in_a_process("benchmarks.reformer.step_memory", computed, 4, 2048)["peak"] for computed in (True, False)
+    )
+    # 144 and 446 MiB were seen, and up to 78 more: what is freed when depends on the threads. That memory is flat in
+    # depth is the benchmark's to show.
+    assert again < 0.6 * kept, (again, kept)
 
 
 def test_errors_are_drawn(tmp_path):

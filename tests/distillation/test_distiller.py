@@ -214,6 +214,7 @@ class Stop(BaseException):
     """A kill."""
 
 
+@pytest.mark.learns
 def test_a_killed_distillation_goes_on_to_the_same_result(tmp_path):
     teacher = teacher_of()
 
@@ -237,6 +238,7 @@ def test_a_killed_distillation_goes_on_to_the_same_result(tmp_path):
         np.testing.assert_array_equal(variable.numpy(), other.numpy(), err_msg=variable.path)
 
 
+@pytest.mark.learns
 def test_a_distilled_student_agrees_with_its_teacher_more_than_one_trained_on_labels(tmp_path):
     # The labels of the student are wrong in a third of the rows; the teacher has seen right ones.
     teacher = tiny_classifier(dropout=0.0, attention_dropout=0.0)

@@ -125,6 +125,7 @@ def test_parts_of_a_batch_take_their_rows_of_the_columns(make):
     assert results[0][1]["loss"] == pytest.approx(results[1][1]["loss"], rel=1e-5)
 
 
+@pytest.mark.learns
 def test_a_privileged_teacher_makes_a_better_student_of_few_noisy_labels(tmp_path):
     """Labels are drawn with the chance that a column tells; the text tells which of two kinds a row is of.
 

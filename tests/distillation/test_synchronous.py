@@ -112,8 +112,10 @@ def by_hand(student, teacher, batches, balance):
             share = balance(step)
             loss = hard if share == 0 else (1 - share) * hard + share * soft
         for model, value in ((student, loss), (teacher, teachers)):
-            for variable in model.trainable_variables:
-                gradient = tape.gradient(value, variable.value)
+            variables = model.trainable_variables
+            # All at once: asked for one by one, everything between would be computed again for each.
+            gradients = tape.gradient(value, [variable.value for variable in variables])
+            for variable, gradient in zip(variables, gradients, strict=True):
                 if gradient is not None:
                     variable.assign_sub(RATE * tf.convert_to_tensor(gradient))
         yield
@@ -178,6 +180,7 @@ class Kill(keras.callbacks.Callback):
             raise Stop
 
 
+@pytest.mark.learns
 def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_swap(tmp_path):
     def run(directory, seed, callbacks=()):
         random.seed(seed)

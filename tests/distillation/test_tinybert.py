@@ -69,6 +69,7 @@ def test_layers_that_do_not_divide_are_refused_with_those_that_do(layers):
 
 
 @pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.learns
 def test_a_student_of_another_family_learns_its_teachers_layers(name):
     preset, sizes = STUDENTS[name]
     student, teacher = TextClassifier(tiny(preset, **sizes), 2, name="student"), teacher_of()
@@ -80,6 +81,7 @@ def test_a_student_of_another_family_learns_its_teachers_layers(name):
         assert history[figure][-1] < history[figure][0], figure
 
 
+@pytest.mark.learns
 def test_a_bilstm_learns_from_a_transformer():
     student, teacher = TextClassifier(tiny("bilstm"), 2), teacher_of()
     embed_like_teacher(student, teacher, first=1, last=2)
@@ -103,6 +105,7 @@ def test_the_general_stage_needs_no_labels_and_leaves_the_heads_alone():
         assert moves == is_asked or variable.path.endswith("key/bias"), variable.path
 
 
+@pytest.mark.learns
 def test_both_stages_make_a_student_that_agrees_with_its_teacher():
     # A teacher that has learnt the task, and a student that sees no label.
     teacher = tiny_classifier(num_layers=2, dropout=0.0, attention_dropout=0.0)

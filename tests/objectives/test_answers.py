@@ -205,6 +205,7 @@ def pairs_of_topics(rows, seed):
     return Batches(ragged[0], {"pair": np.array(labels)}, 32, segment_ids=ragged[1], bucket_lengths=[11], seed=seed)
 
 
+@pytest.mark.learns
 def test_it_learns_whether_two_texts_are_of_one_topic(tmp_path):
     keras.utils.set_random_seed(0)
     held_out = pairs_of_topics(128, seed=1)

@@ -81,6 +81,7 @@ def test_the_gradients_are_those_of_the_two_tasks():
         assert_close(ours, theirs, 1e-5, variable.path)
 
 
+@pytest.mark.learns
 def test_gamma_falls_exponentially_with_the_steps_and_goes_on_after_a_kill(tmp_path):
     seen = ExponentialDecay(0.2, decay_steps=12, decay_rate=0.5)
     assert float(seen(0)) == pytest.approx(0.2) and float(seen(12)) == pytest.approx(0.1)

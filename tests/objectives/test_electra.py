@@ -205,6 +205,7 @@ def assert_finds_what_is_replaced(history):
     assert loss < 0.6 * constant, (loss, constant)
 
 
+@pytest.mark.learns
 def test_the_discriminator_beats_calling_every_token_original(tmp_path):
     # When learning begins depends on the first weights: of the seeds 0 to 3 with this one soonest, after 4 epochs; with
     # two others after 7, and with one hardly in 20.
@@ -215,6 +216,7 @@ def test_the_discriminator_beats_calling_every_token_original(tmp_path):
     assert_finds_what_is_replaced(history)
 
 
+@pytest.mark.learns
 def test_two_stages(tmp_path):
     first = MaskedLanguageModel()
     stage_one = Pretrainer(topic_backbone(), [first])

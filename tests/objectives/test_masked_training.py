@@ -189,6 +189,7 @@ def pairs_of_topics(rows, seed):
     return CorruptedBatches(batches, corruption, special_ids=SPECIAL_IDS, seed=seed)
 
 
+@pytest.mark.learns
 def test_unilm_learns_what_each_mask_shows_and_judges_alike_every_time(tmp_path):
     train, held_out = pairs_of_topics(768, 0), pairs_of_topics(960, 1)
     pretrainer = Pretrainer(topic_backbone(num_segments=6), [MaskedLanguageModel(), NextSentence(weight=0.1)], unilm)

@@ -207,6 +207,7 @@ def trained(make, wrap, directory, rows=16, **settings):
     return found
 
 
+@pytest.mark.learns
 def test_a_transformer_xl_copies_what_only_its_memory_holds(tmp_path):
     def make(batch_size):
         backbone = transformer_xl(num_layers=1, hidden_dim=24, head_dim=None, embedding_dim=None, memory_length=T)
@@ -220,6 +221,7 @@ def test_a_transformer_xl_copies_what_only_its_memory_holds(tmp_path):
     assert with_memory < 0.5 * without and with_memory > 0.9 * chance / 4, (with_memory, without)
 
 
+@pytest.mark.learns
 def test_an_xlnet_copies_what_only_its_memory_holds(tmp_path):
     def make(batch_size):
         return PermutationPretrainer(PermutationLM(xlnet(num_layers=1, hidden_dim=24, memory_length=T)), batch_size)
@@ -231,6 +233,7 @@ def test_an_xlnet_copies_what_only_its_memory_holds(tmp_path):
     assert without > 0.9 * np.log(V - 4) > 1.5 * with_memory, (with_memory, without)
 
 
+@pytest.mark.learns
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     def run(directory, epochs, seed=0):
         keras.utils.set_random_seed(seed)

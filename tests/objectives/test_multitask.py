@@ -137,6 +137,7 @@ def test_tasks_with_masks_and_without_share_batches_of_one_form():
     assert tasks == {0, 1}
 
 
+@pytest.mark.learns
 def test_the_vector_of_a_task_tells_the_encoder_what_it_is_for(tmp_path):
     sizes = {"vocabulary_size": VOCABULARY_SIZE, "num_layers": 1, "hidden_dim": 24, "num_tasks": 2, "dropout": 0.0}
     backbone = tiny("ernie2_base", **sizes)
@@ -210,6 +211,7 @@ def test_continual_stages_add_tasks_and_keep_their_iterations():
     assert (continual_schedule(iterations, seed=3) != schedule).any()
 
 
+@pytest.mark.learns
 def test_one_encoder_learns_two_tasks(tmp_path):
     rows = (256, 256)
     held_out = MixedBatches(mixed_tasks(rows, seed=5))

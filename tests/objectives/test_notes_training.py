@@ -242,6 +242,7 @@ def rare_language(with_notes, directory, rows, epochs, seed=0, **settings):
     )
 
 
+@pytest.mark.learns
 def test_notes_tell_early_what_rare_words_mean(tmp_path):
     """Common words from the rare one beside them alone: it tells the topic, but comes 24 times in all of training."""
     ids = rare_rows(RARE * TOPICS, seed=1)
@@ -262,6 +263,7 @@ def test_notes_tell_early_what_rare_words_mean(tmp_path):
     assert losses[True] > 0.95 * np.log(COMMON)
 
 
+@pytest.mark.learns
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     def run(directory, epochs, seed=0):
         pretrainer, _, train = rare_language(True, directory, rows=480, epochs=2, seed=seed, dropout=0.1)

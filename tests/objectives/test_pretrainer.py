@@ -244,6 +244,7 @@ def unigram(batches):
     return nats[np.concatenate(labels)].mean()
 
 
+@pytest.mark.learns
 def test_masked_language_model_beats_the_unigram_baseline_and_sentence_order_is_learnt(tmp_path):
     train_rows, held_rows = 512, 128
     # Something that the pooled vector can tell: whether the topic is one of the first half.
@@ -263,6 +264,7 @@ def test_masked_language_model_beats_the_unigram_baseline_and_sentence_order_is_
     assert history["val_sentence_order_accuracy"][-1] > 0.95 > majority
 
 
+@pytest.mark.learns
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     def run(directory, epochs):
         keras.utils.set_random_seed(0)
@@ -286,6 +288,7 @@ def _stop_at(epoch, epochs):
         raise KeyboardInterrupt
 
 
+@pytest.mark.learns
 def test_permutations_are_predicted_by_the_query_stream_alone(tmp_path):
     """XLNet: what a query may not see does not change its prediction, and the language is learnt."""
     task = PermutationLM(tiny("xlnet_base", vocabulary_size=VOCABULARY_SIZE, num_layers=2, hidden_dim=24, dropout=0.0))

@@ -76,6 +76,7 @@ def test_validation_judges_the_average_and_training_goes_on_from_the_weights(tmp
 
 
 @pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.learns
 def test_a_run_that_was_killed_ends_with_the_same_average(tmp_path, validated):
     validation = keyword_batches(32, seed=1) if validated else None
     whole, expected = trained(tmp_path / "whole", validation)

@@ -1,11 +1,13 @@
 """A tiny BERT learns the synthetic task; the baseline is computed beside it."""
 
 import numpy as np
+import pytest
 
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.training import FitConfig, fit
 
 
+@pytest.mark.learns
 def test_a_tiny_bert_finds_the_keyword_where_the_majority_baseline_cannot(tmp_path):
     train, held_out = keyword_batches(512, share=0.4), keyword_batches(256, seed=1, share=0.4)
     model = tiny_classifier(dropout=0.0, attention_dropout=0.0)

@@ -76,6 +76,7 @@ def test_another_seed_is_another_run(uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize("epoch, batch", [(0, 2), (1, 3), (3, 5), (1, None)])
+@pytest.mark.learns
 def test_a_killed_run_goes_on_to_the_same_result(epoch, batch, uninterrupted, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, callbacks=[KillAt(epoch, batch, raise_killed)])
@@ -83,6 +84,7 @@ def test_a_killed_run_goes_on_to_the_same_result(epoch, batch, uninterrupted, tm
     assert_same_run(run(tmp_path, seed=0 if epoch == 0 else 99), uninterrupted)
 
 
+@pytest.mark.learns
 def test_a_run_killed_twice_goes_on_too(uninterrupted, tmp_path):
     for epoch, seed in ((1, 0), (2, 5)):
         with pytest.raises(Killed):
@@ -90,6 +92,7 @@ def test_a_run_killed_twice_goes_on_too(uninterrupted, tmp_path):
     assert_same_run(run(tmp_path, seed=99), uninterrupted)
 
 
+@pytest.mark.learns
 def test_a_kill_between_the_two_files_of_an_epoch_repeats_the_epoch(uninterrupted, tmp_path, monkeypatch):
     calls = []
 
@@ -106,6 +109,7 @@ def test_a_kill_between_the_two_files_of_an_epoch_repeats_the_epoch(uninterrupte
     assert_same_run(run(tmp_path, seed=99), uninterrupted)
 
 
+@pytest.mark.learns
 def test_a_real_kill_of_a_process_loses_nothing(uninterrupted, tmp_path):
     code = (
         "import os, signal\n"
