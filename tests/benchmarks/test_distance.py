@@ -56,4 +56,4 @@ def test_an_encoder_goes_from_reviews_to_figures(tmp_path):
     results = distance.measure(quick=True, scheme=SCHEMES, task=("movie reviews",), output=str(tmp_path))
     assert len(results) == 1 and abs(results[0].value) < 60
     table = json.loads((tmp_path / "quick" / "distance.json").read_text())
-    assert all(row["steps"] == 7 and 0.3 < row["accuracy"][0] < 0.9 for row in table["rows"])
+    assert all(row["steps"] == 3 and 0.3 < row["accuracy"][0] < 0.9 for row in table["rows"])
