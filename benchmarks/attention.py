@@ -219,7 +219,7 @@ def _steps(name: str, length: int) -> dict:
     )
     policy = keras.dtype_policies.get("float32")
     parts = {**BertBackbone.make_nodes(config, policy), "blocks": BertBackbone.make_blocks(config, policy)}
-    tokens = keras.Input((None, config.hidden_dim), name="tokens")
+    tokens = keras.Input((None, config.hidden_dim), name="embedded")  # ETC's nodes have "tokens".
     is_real = keras.Input((None,), dtype="bool", name="padding_mask")
     output = BertBackbone.encode(parts, tokens, {"padding_mask": is_real})["sequence_output"]
     model = keras.Model([tokens, is_real], output)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks import attention
@@ -14,6 +15,13 @@ def test_every_kind_has_settings_for_every_length():
     assert set(KINDS) == set(AttentionKind.kinds())
     for name, make in KINDS.items():
         assert isinstance(make(64, 16), AttentionKind.kinds()[name])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_takes_its_steps(name):
+    steps = attention._steps(name, 64)
+    assert set(steps) == set(attention._WAYS)
+    assert np.isfinite([step(32) for step in steps.values()]).all()
 
 
 def test_slopes_are_the_powers_of_the_length():

@@ -26,7 +26,7 @@ class Guide(NamedTuple):
         paper: Its short name and arXiv id.
         time: The cost of one layer in time; T is the length, the other letters are said in the same line.
         memory: The same in memory.
-        power: The power of T in `time`, with the kind's other settings as they are.
+        power: The power of T in `time`, with the other letters fixed.
         sees: What a token hears of in one layer.
         advice: When to take it and when not, a sentence or two.
     """
