@@ -1,6 +1,6 @@
 """The choice of a precision: what a probe tries, what it takes, and what it leaves alone."""
 
-import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,48 +8,49 @@ import pytest
 
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.errors import UserError
-from tfmodels.training import FitConfig, choose_precision, fit, policy_for
+from tfmodels.training import FitConfig, choose_precision, fit, policy_for, precision
 from tfmodels.training.precision import candidates_here
 
 
 class Slow(keras.Model):
-    """A classifier whose steps wait."""
+    """A classifier whose steps take as long as it is told, by a clock of its own."""
 
-    def __init__(self, model, seconds):
+    def __init__(self, model, seconds, clock):
         super().__init__()
         self.model = model
         self.seconds = seconds
+        self.clock = clock
 
     def call(self, inputs, training=None):
         return self.model(inputs, training=training)
 
     def train_on_batch(self, *arguments, **settings):
-        logs = super().train_on_batch(*arguments, **settings)
-        time.sleep(self.seconds)
-        return logs
+        self.clock.now += self.seconds
+        return super().train_on_batch(*arguments, **settings)
 
 
 @pytest.mark.parametrize(
     ("waits", "chosen"),
     [
-        ({"float32": 0.4, "bfloat16": 0.0}, "bfloat16"),
-        ({"float32": 0.0, "bfloat16": 0.4}, "float32"),
+        ({"float32": 0.5, "bfloat16": 0.25}, "bfloat16"),
+        ({"float32": 0.25, "bfloat16": 0.5}, "float32"),
         # Not worth it.
-        ({"float32": 2.0, "bfloat16": 1.95}, "float32"),
+        ({"float32": 2.0, "bfloat16": 1.9375}, "float32"),
     ],
 )
-def test_the_fastest_is_taken_and_float32_where_it_hardly_matters(waits, chosen):
-    made = []
+def test_the_fastest_is_taken_and_float32_where_it_hardly_matters(waits, chosen, monkeypatch):
+    made, clock = [], SimpleNamespace(now=0.0)
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
-    def make(precision):
-        made.append(precision)
-        return Slow(tiny_classifier(dtype=policy_for(precision)), waits[precision])
+    def make(name):
+        made.append(name)
+        return Slow(tiny_classifier(dtype=policy_for(name)), waits[name], clock)
 
     probe = choose_precision(
         "auto", make, keyword_batches(32), loss=classify()["loss"], candidates=tuple(waits), steps=1
     )
     assert probe.precision == chosen and made == list(waits)
-    assert all(probe.seconds[name] >= seconds for name, seconds in waits.items())
+    assert probe.seconds == waits
     assert str(probe).startswith(f"computing in {chosen} (a step: float32 ") and str(probe).endswith(" ms)")
 
 

@@ -258,6 +258,7 @@ class _TensorBoard(keras.callbacks.TensorBoard):
         with self._train_writer.as_default():
             for variable in self.model.weights:
                 numbers = np.ravel(variable)
+                numbers = numbers[np.isfinite(numbers)]
                 if numbers.size > 100_000:
                     numbers = random.choice(numbers, 100_000)
                 # Counted by NumPy: tf.summary.histogram runs some fifteen operations and a condition for each weight.
