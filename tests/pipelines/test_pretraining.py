@@ -181,9 +181,14 @@ def test_rows_hold_the_documents_tokens_in_the_objectives_format(preprocessors, 
     assert any(word in text.lower() for word in ("captain", "teacher", "sister", "neighbour", "nobody"))
 
 
-def test_rows_do_not_depend_on_the_order_of_documents(preprocessors):
+def test_rows_depend_neither_on_the_order_of_documents_nor_on_how_many_sentences_are_tokenised_at_once(
+    preprocessors, monkeypatch
+):
     texts = documents()
-    assert rows_of("bert", preprocessors["bert"], texts) == rows_of("bert", preprocessors["bert"], texts[::-1])
+    rows = rows_of("bert", preprocessors["bert"], texts)
+    assert rows == rows_of("bert", preprocessors["bert"], texts[::-1])
+    monkeypatch.setattr(components, "_SENTENCES_A_BATCH", 7)
+    assert rows == rows_of("bert", preprocessors["bert"], texts)
 
 
 # --- objectives

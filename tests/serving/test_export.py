@@ -65,6 +65,13 @@ def test_serve_examples_answers_as_serving_default_does(model, exported):
         np.testing.assert_allclose(model.run({"examples": examples}, "serve_examples")[name], expected, atol=1e-6)
 
 
+def test_the_models_graph_is_made_once(small, tmp_path, monkeypatch):
+    traced, predictions = [], small.predictions
+    monkeypatch.setattr(small, "predictions", lambda outputs: traced.append(outputs) or predictions(outputs))
+    export_savedmodel(small, tmp_path / "1", preprocessor=tiny_preprocessor(), labels=LABELS)
+    assert len(traced) == 1
+
+
 def test_pairs_have_one_input_for_each_text(exported_pairs):
     inputs = {"text": ["good film", "bad"], "text_pair": ["the plot", "good " * 30]}
     with SavedModel(exported_pairs.path) as model:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -195,11 +196,17 @@ def events_of(directory):
 
 
 def test_tensorboard_gets_scalars_histograms_and_the_graph(tmp_path):
-    fit(tiny_classifier(), keyword_batches(32), keyword_batches(16), CONFIG, tmp_path, **classify())
+    model = tiny_classifier()
+    fit(model, keyword_batches(32), keyword_batches(16), CONFIG, tmp_path, **classify())
     train, _ = events_of(tmp_path / "logs" / "train")
     validation, _ = events_of(tmp_path / "logs" / "validation")
     assert train["epoch_loss"] == [0, 1, 2] and validation["epoch_accuracy"] == [0, 1, 2]
-    assert any("tokens" in tag and "histogram" in tag for tag in train)
+    (tag,) = [tag for tag in train if "tokens" in tag and "histogram" in tag]
+    events = EventAccumulator(str(tmp_path / "logs" / "train"), size_guidance={"tensors": 0}).Reload()
+    buckets = tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto)
+    (table,) = [variable.numpy() for variable in model.weights if tag.startswith(variable.path)]
+    assert buckets[:, 2].sum() == table.size
+    assert np.abs(table).max() / 2 < np.abs(buckets[:, :2]).max() < 2 * np.abs(table).max()
     _, has_graph = events_of(tmp_path / "logs" / "graph")
     assert has_graph
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.recomputation import step_memory
 from tests.models.tiny import tiny
 from tests.support import token_batch
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
@@ -127,3 +128,8 @@ def test_fit_trains_the_same_model(tmp_path):
         np.testing.assert_allclose(again[figure], values, rtol=1e-5, err_msg=figure)
     for variable, value in zip(other.trainable_variables, model.trainable_variables, strict=True):
         np.testing.assert_allclose(variable.numpy(), value.numpy(), atol=1e-4, err_msg=variable.path)
+
+
+def test_a_step_needs_less_memory():
+    kept, again = (step_memory(active, "bert_tiny", 12, rows=16, length=128) for active in (False, True))
+    assert kept > 2.5 * again
