@@ -185,7 +185,5 @@ def test_what_it_cannot_do_is_said():
         BinaryPartitionAttention(2, 6, density=0)
     with pytest.raises(UserError, match="num_levels=None is no whole number from 1"):
         BinaryPartitionAttention(2, 6, num_levels=None)
-    with pytest.raises(UserError, match="of a sequence to itself"):
-        BinaryPartitionAttention(2, 6)(vectors(1, 3, 6), vectors(1, 4, 6))
     with pytest.raises(UserError, match="a mask of padding alone"):
         BinaryPartitionAttention(2, 6)(vectors(1, 3, 6), attention_mask=np.ones((1, 1, 3, 3), bool))

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.layers.test_positions import largest_tensor
 from tests.layers.test_xl import sinusoid
 from tests.support import check_layer, to_numpy
-from tests.support.gradients import finite_differences, gradients_of
+from tests.support.gradients import finite_differences, gradients_of, largest_tensor
 from tests.support.oracles import softmax
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError

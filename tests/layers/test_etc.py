@@ -271,13 +271,11 @@ def test_settings_out_of_range_are_refused(settings, said):
         tiny("etc_base", attention=ETCAttention(**settings))
 
 
-def test_masks_that_tell_queries_apart_and_other_sequences_are_refused():
+def test_masks_that_tell_queries_apart_and_relative_positions_are_refused():
     layer = made(CASES["separate projections"])
     x, _, _ = rows(layer)
     with pytest.raises(UserError, match="mask of padding alone"):
         layer(x, attention_mask=np.ones((5, 1, x.shape[1], x.shape[1]), bool))
-    with pytest.raises(UserError, match="of a sequence to itself"):
-        layer(x, x[:, :5])
     with pytest.raises(UserError, match="does not know positions"):
         ETCConfig(positions="relative_key")
 

@@ -74,7 +74,7 @@ def test_identity_maps_make_it_full_attention():
 def test_more_tokens_than_it_has_weights_for_are_refused():
     layer = attention_of(1, True)
     layer(vectors(1, 9))
-    with pytest.raises(UserError, match="10 tokens are more than the 9 that this attention has weights for"):
+    with pytest.raises(UserError, match="10 tokens are more than the 9 positions"):
         layer(vectors(1, 10))
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from tests.support import check_layer, to_numpy
-from tests.support.gradients import finite_differences, gradients_of
+from tests.support.gradients import finite_differences, gradients_of, largest_tensor
 from tests.support.oracles import attention
 from tests.support.tensors import assert_close
 from tfmodels.layers import (
@@ -116,26 +116,6 @@ def test_attention_with_a_scheme_keeps_to_the_layer_contract(scheme):
         lambda batch, length: {"query": np.random.default_rng(0).normal(size=(batch, length, N * H)).astype("float32")},
         lambda batch, length: (batch, length, N * H),
     )
-
-
-def largest_tensor(function, *inputs):
-    """The number of elements of the largest tensor that a function and its gradients compute."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        gradients = jax.grad(lambda *tensors: function(*tensors).sum(), argnums=range(len(inputs)))
-        return max(v.aval.size for eqn in jax.make_jaxpr(gradients)(*inputs).jaxpr.eqns for v in eqn.outvars)
-    import tensorflow as tf
-
-    @tf.function
-    def traced(*tensors):
-        with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            output = tf.reduce_sum(function(*tensors))
-        return tape.gradient(output, tensors)
-
-    graph = traced.get_concrete_function(*map(tf.constant, inputs)).graph
-    return max(t.shape.num_elements() or 0 for op in graph.get_operations() for t in op.outputs if t.shape.rank)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -11,7 +11,7 @@ from tests.support.oracles import named_weights, softmax
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError
 from tfmodels.layers import Centroids, RoutingAttention
-from tfmodels.models import Routing
+from tfmodels.models import BertConfig, Routing
 from tfmodels.ops import standardise
 
 HEADS, SIZE = 3, 4
@@ -216,6 +216,13 @@ def means_of(model):
 
 def routed_encoder(**settings):
     return tiny("bert_tiny", attention=Routing(3, 3, window=2, causal=True, decay=0.8), **settings)
+
+
+@pytest.mark.parametrize(("length", "clusters"), [(1, 1), (16, 4), (512, 23), (4096, 64), (16384, 128)])
+def test_the_longest_row_has_as_many_clusters_as_a_cluster_has_tokens(length, clusters):
+    config = BertConfig(max_sequence_length=length, attention=Routing())
+    layer = config.attention.make(config, 0, "float32")
+    assert layer.num_clusters == clusters and layer.cluster_size is None  # T / K tokens in each
 
 
 def test_trained_centroids_survive_a_file(tmp_path):

@@ -1,5 +1,6 @@
 """Every kind of attention inside BERT, at a tiny size: what all of them keep to. What each is, its own tests say."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks import kinds
 from tests.models.tiny import tiny, tiny_config
 from tests.support import to_numpy, token_batch
 from tests.support.backbones import (
@@ -16,6 +18,7 @@ from tests.support.backbones import (
     check_padding_invariance,
     check_round_trip,
 )
+from tests.support.gradients import largest_tensor
 from tests.support.tensors import assert_close
 from tfmodels import models
 from tfmodels.errors import UserError
@@ -94,15 +97,48 @@ def test_every_kind_keeps_to_the_contract_inside_bert(name, settings, tmp_path):
     check_round_trip(backbone, tmp_path)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="its export, in tests/serving, shows it")
-@pytest.mark.parametrize(("name", "settings"), KINDS)
+# The exports of the first ones, in tests/serving, show it on TensorFlow.
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [case for case in KINDS if case not in FIRST or keras.backend.backend() != "tensorflow"],
+)
 def test_every_kind_is_the_same_in_a_graph_of_any_length(name, settings):
     backbone = with_random_weights(backbone_of(name, settings))
-    for lengths in ([13, 2], [3]):
+    for lengths in ([13, 2], [3]):  # From the second on Keras's graph is one of any length.
         batch = token_batch(lengths)
         expected, actual = to_numpy(backbone(batch)), backbone.predict_on_batch(batch)
         for output, value in expected.items():
             assert_close(actual[output], value, 1e-4, output)
+
+
+@pytest.mark.parametrize(("name", "settings"), KINDS)
+def test_every_kind_makes_nothing_of_no_tokens(name, settings):
+    if name == "FeedForwardOnly" and keras.backend.backend() == "jax":
+        pytest.skip("JAX does not reshape a tensor without numbers")
+    kind = kind_of(name, settings)
+    layer = kind.make(tiny_config("bert_tiny", attention=kind), 0, "float32")
+    for training in (False, True):
+        output = layer(np.zeros((3, 0, 14)), attention_mask=np.zeros((3, 1, 1, 0), bool), training=training)
+        assert output.shape == (3, 0, 14)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="what TensorFlow traces tells the sizes of all tensors")
+@pytest.mark.parametrize("name", kinds.KINDS)
+def test_twice_the_length_makes_the_largest_tensor_twice_as_large(name):
+    sizes = []
+    for length in (4096, 8192):
+        config = tiny_config(
+            "bert_tiny",
+            num_heads=4,
+            hidden_dim=8,
+            max_sequence_length=length,
+            attention=kinds.kind_of(name, length),
+        )
+        layer = config.attention.make(config, 0, "float32")
+        layer.build((1, length, 8))
+        sizes.append(largest_tensor(layer, np.zeros((1, length, 8), "float32")))
+    growth = sizes[1] / sizes[0]
+    assert (growth == 4) if name == "FullAttention" else (growth <= 2.2), sizes
 
 
 @pytest.mark.parametrize(("name", "settings"), KINDS)
@@ -114,6 +150,33 @@ def test_every_kind_survives_json(name, settings):
     assert tiny_config("bert_tiny", attention=values["attention"]) == config
     with pytest.raises(UserError, match="has no field 'windwo'"):
         AttentionKind.from_dict({"kind": name, "windwo": 3})
+
+
+@pytest.mark.parametrize("name", AttentionKind.kinds())
+def test_every_kind_refuses_settings_of_another_type(name):
+    for field in dataclasses.fields(AttentionKind.kinds()[name]):
+        plain = field.type.removesuffix(" | None")
+        for value in {"int": ("64", 2.5, True), "float": ("0.5",), "bool": ("no", 1), "str": (1,)}.get(plain, ()):
+            with pytest.raises(UserError, match=f"{field.name}={value!r} is no "):
+                AttentionKind.from_dict({"kind": name, field.name: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"kind": "LSHAttention", "num_buckets": 64.0}, "num_buckets=64.0"),
+        ({"kind": "LSHAttention", "num_buckets": "64"}, "num_buckets='64'"),
+        ({"kind": "LSHAttention", "num_buckets": [4, 2.0]}, r"num_buckets=\(4, 2.0\)"),
+        ({"kind": "LSHAttention", "seed": -1}, "seed=-1"),
+        ({"kind": "MultiScale", "scales": 4}, "scales=4"),
+        ({"kind": "MultiScale", "scales": "1"}, "scales='1'"),
+        ({"kind": "MultiScale", "scales": [1, 3], "heads": 2}, "heads=2"),
+        ({"kind": "MultiScale", "scales": [1, 3], "heads": [0.5, 1.5]}, r"heads=\(0.5, 1.5\)"),
+    ],
+)
+def test_several_numbers_are_several_and_of_their_type(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        tiny_config("bert_tiny", attention=values)
 
 
 @pytest.mark.parametrize(("name", "settings"), KINDS)
@@ -129,6 +192,19 @@ def test_every_kind_refuses_the_masks_and_positions_that_it_does_not_know(name, 
         else:
             with pytest.raises(UserError, match=f"{name} does not know positions '{positions}'"):
                 backbone_of(name, settings, positions=positions)
+
+
+@pytest.mark.parametrize(("name", "settings"), KINDS)
+def test_every_kind_reads_another_sequence_or_refuses_it(name, settings):
+    kind, random = kind_of(name, settings), np.random.default_rng(0)
+    layer = kind.make(tiny_config("bert_tiny", attention=kind), 0, "float32")
+    query, value = random.normal(size=(2, 2, 7, 14)).astype("float32")
+    if kind.is_causal or name not in ("FeedForwardOnly", "FullAttention", "InducedSetAttention", "Linformer"):
+        with pytest.raises(UserError, match="leave `value` out"):
+            layer(query, value)
+    else:
+        read = to_numpy(layer(query, value))
+        assert np.abs(read - to_numpy(layer(query))).max(axis=-1).min() > 1e-6
 
 
 @pytest.mark.parametrize(("name", "settings"), CAUSAL)

@@ -12,13 +12,16 @@ from tests.support.backbones import check_all_padding, check_padding_invariance,
 from tfmodels.errors import UserError
 from tfmodels.layers import LocalSelfAttention, LSHSelfAttention
 from tfmodels.models import (
+    BinaryPartition,
     CausalLM,
+    ETCAttention,
     FullAttention,
     LocalAttention,
     LSHAttention,
     ReformerConfig,
     ReformerLM,
     ReformerMaskedLM,
+    Star,
     TextClassifier,
 )
 
@@ -141,6 +144,12 @@ def test_the_length_has_a_bound():
 def test_bad_configurations_are_told_in_a_sentence(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         tiny("reformer_enwik8", **changes)
+
+
+@pytest.mark.parametrize("kind", [BinaryPartition(), ETCAttention(), Star()])
+def test_a_reformer_has_no_nodes_beside_its_tokens(kind):
+    with pytest.raises(UserError, match=f"{type(kind).__name__} works on more than the tokens"):
+        tiny("reformer_enwik8", head_dim=None, attention=[LocalAttention(), kind])
 
 
 def test_relative_positions_are_not_for_hashing():

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tests.support import to_numpy
 from tfmodels.ops.partition import Partition, parts
 
 MANY = 40
@@ -95,3 +96,7 @@ def test_the_root_of_a_row_is_the_smallest_span_with_all_its_tokens():
 
 def test_parts_are_consecutive():
     assert [part.shape[1] for part in parts(np.zeros((2, 9, 3)), [4, 0, 5])] == [4, 0, 5]
+
+
+def test_no_tokens_have_a_root_where_they_would_begin():
+    np.testing.assert_array_equal(to_numpy(Partition(0).root(np.zeros((2, 0), bool))), [0, 0])

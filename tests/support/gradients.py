@@ -91,3 +91,23 @@ def finite_differences(function, array, step=1e-5):
         array[index] = kept
         gradient[index] = (above - below) / (2 * step)
     return gradient
+
+
+def largest_tensor(function, *inputs):
+    """The number of elements of the largest tensor that a function and its gradients compute."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        gradients = jax.grad(lambda *tensors: function(*tensors).sum(), argnums=range(len(inputs)))
+        return max(v.aval.size for eqn in jax.make_jaxpr(gradients)(*inputs).jaxpr.eqns for v in eqn.outvars)
+    import tensorflow as tf
+
+    @tf.function
+    def traced(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            output = tf.reduce_sum(function(*tensors))
+        return tape.gradient(output, tensors)
+
+    graph = traced.get_concrete_function(*map(tf.constant, inputs)).graph
+    return max(t.shape.num_elements() or 0 for op in graph.get_operations() for t in op.outputs if t.shape.rank)

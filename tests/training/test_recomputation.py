@@ -9,14 +9,14 @@ from benchmarks.recomputation import step_memory
 from tests.models.tiny import tiny
 from tests.support import token_batch
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
-from tfmodels.layers import TransformerBlock
+from tfmodels.layers import StarBlock, TransformerBlock
 from tfmodels.models import TextClassifier
 from tfmodels.training import FitConfig, fit
 from tfmodels.training.recomputation import recomputation
 
 INPUTS = token_batch((12, 5, 9), vocabulary_size=51)
-# Blocks of their own, one at all places, relative positions, memory, and two kinds of attention inputs.
-FAMILIES = ("bert_tiny", "albert_base", "nezha_base", "xlnet_base", "transformer_xl_standard")
+# Blocks of their own, one at all places, relative positions, memory, two kinds of attention inputs, and rounds.
+FAMILIES = ("bert_tiny", "albert_base", "nezha_base", "xlnet_base", "transformer_xl_standard", "star_transformer")
 
 
 def weighted_sum(outputs):
@@ -38,8 +38,9 @@ def gradients_of(model, inputs, active, training=True, graph=True):
         found = tape.gradient(loss, model.trainable_variables)
         return loss, [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in found]
 
-    block = next(layer for layer in model._flatten_layers() if isinstance(layer, TransformerBlock))
-    attention, own = block.attention, block.attention.call
+    block = next(layer for layer in model._flatten_layers() if isinstance(layer, TransformerBlock | StarBlock))
+    attention = block.attention if isinstance(block, TransformerBlock) else block.attention.ring
+    own = attention.call
     attention.call = lambda *arguments, **settings: calls.append(1) or own(*arguments, **settings)
     try:
         with recomputation(model, active):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.models.tiny import tiny
 from tests.support import token_batch
 from tests.training.test_recomputation import weighted_sum
-from tfmodels.models import LocalAttention, LSHAttention, ReformerLM
+from tfmodels.models import LocalAttention, LSHAttention, ReformerLM, Routing
 from tfmodels.training.recomputation import recomputation
 
 INPUTS = token_batch((13, 6, 9), vocabulary_size=51)
@@ -62,6 +62,18 @@ def assert_the_same(model, **settings):
 def test_gradients_are_those_of_kept_activations(changes):
     state, start = assert_the_same(tiny("reformer_enwik8", **SIZES | changes))
     assert all((a != b).any() for a, b in zip(state, start))  # All seeds were drawn from, and only once.
+
+
+@pytest.mark.parametrize("changes", [{}, {"cluster_size": 3, "causal": True}])
+def test_tokens_meet_whom_they_met_where_the_last_bit_decides(changes):
+    model = tiny(
+        "reformer_enwik8", **SIZES, head_dim=None, attention=[Routing(num_clusters=5, num_local_heads=0, **changes)]
+    )
+    for block in model.parts["stack"].blocks:
+        # What is standardised has a sum of zero: all that is left of the products is how they were rounded.
+        means = block.attention.centroids.means
+        means.assign(np.broadcast_to([[3], [5], [7], [11], [13]], means.shape))
+    assert_the_same(model)
 
 
 def test_also_in_a_graph_and_under_a_head():

@@ -35,13 +35,15 @@ class HeadedAttention(Layer):
         float[B, T, D]; with `return_scores` a pair of it and float32[B, N, T, S].
 
     Raises:
-        UserError: `num_heads` does not divide `hidden_dim`.
+        UserError: `num_heads` does not divide `hidden_dim`, or a kind that `is_of_itself` is given a `value`.
     """
 
     # Whether there is a logit for every pair of positions.
     has_scores = False
     # Whether the queries are the keys too: there is no projection to keys then.
     shares_keys = False
+    # Whether it is of a sequence to itself alone: there is no `value` then.
+    is_of_itself = False
     # Whether `attend` also takes `training`, because it computes otherwise then.
     attends_by_training = False
 
@@ -89,6 +91,8 @@ class HeadedAttention(Layer):
         self.built = True
 
     def call(self, query, value=None, attention_mask=None, return_scores=False, training=None):
+        if self.is_of_itself:
+            refuse_another(self, query, value)
         value = query if value is None else value
         queries = ops.reshape(query, (-1, query.shape[-1]))  # [rows, D]
         values = queries if value is query else ops.reshape(value, (-1, value.shape[-1]))
@@ -133,6 +137,11 @@ class MultiHeadAttention(HeadedAttention):
 
     has_scores = True
 
+    @property
+    def is_of_itself(self):
+        """Two sequences have no order between them."""
+        return self.is_causal
+
     def __init__(self, num_heads, hidden_dim, dropout=0.0, positions=None, is_causal=False, **kwargs):
         super().__init__(num_heads, hidden_dim, dropout, is_causal, **kwargs)
         self.positions = positions
@@ -152,3 +161,11 @@ class MultiHeadAttention(HeadedAttention):
             past = causal(ops.shape(query)[1])
             mask = past if mask is None else ops.logical_and(mask, past)
         return attend(query, key, value, mask=mask, dropout=dropout, return_scores=return_scores, **hooks)
+
+
+def refuse_another(layer, query, value):
+    """Refuses a `value` beside the query, for attention of a sequence to itself."""
+    if value is not None and value is not query:
+        raise UserError(
+            f"{type(layer).__name__} is of a sequence to itself: leave `value` out, or use full attention between two."
+        )

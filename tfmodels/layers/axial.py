@@ -13,6 +13,7 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer
+from tfmodels.layers.positions import check_length
 
 
 class AxialPositions(Layer):
@@ -66,11 +67,7 @@ class AxialPositions(Layer):
 
     def call(self, embeddings, padding_mask=None):
         length = ops.shape(embeddings)[1]
-        if isinstance(length, int) and length > self.max_length:
-            raise UserError(
-                f"{length} tokens are more than the {self.max_length} positions of axial tables of shape {self.shape}: "
-                "shorten the rows, or make a model with larger tables."
-            )
+        check_length(embeddings, self.max_length)
         columns = self.shape[1]
         rows = -(-length // columns)  # of the rectangle that T positions need
         first, second = (ops.cast(table, self.compute_dtype) for table in self.tables)

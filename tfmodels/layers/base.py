@@ -4,6 +4,8 @@ import inspect
 
 import keras
 
+from tfmodels.errors import UserError
+
 
 class Layer(keras.layers.Layer):
     """A Keras layer whose constructor arguments, kept as attributes of the same name, are its configuration.
@@ -36,6 +38,21 @@ def _restore(value):
     if isinstance(value, dict) and "class_name" in value:
         return keras.saving.deserialize_keras_object(value)
     return value
+
+
+def check_whole(least, **numbers):
+    """Looks at settings that are whole numbers.
+
+    Args:
+        least: What they are at least.
+        **numbers: The settings by their names.
+
+    Raises:
+        UserError: One is none.
+    """
+    for name, number in numbers.items():
+        if not isinstance(number, int) or number < least:
+            raise UserError(f"{name}={number!r} is no whole number from {least}: choose one.")
 
 
 def truncated_normal():

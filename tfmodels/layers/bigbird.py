@@ -28,8 +28,8 @@ Cost: time and memory O(B T C (5 + R) D) and O(B N T C (5 + R)) a layer, linear 
 import numpy as np
 from keras import ops
 
-from tfmodels.errors import UserError
 from tfmodels.layers.attention import HeadedAttention
+from tfmodels.layers.base import check_whole
 from tfmodels.ops import (
     attend,
     block_pattern,
@@ -69,6 +69,7 @@ class BlockSparseAttention(HeadedAttention):
     """
 
     attends_by_training = True
+    is_of_itself = True
 
     def __init__(
         self,
@@ -82,13 +83,8 @@ class BlockSparseAttention(HeadedAttention):
         **kwargs,
     ):
         super().__init__(num_heads, hidden_dim, dropout, **kwargs)
-        for name, value, least in (
-            ("block_size", block_size, 1),
-            ("num_random_blocks", num_random_blocks, 0),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise UserError(f"{name}={value!r} is no whole number from {least}: choose one.")
+        check_whole(1, block_size=block_size)
+        check_whole(0, num_random_blocks=num_random_blocks, seed=seed)
         self.block_size = block_size
         self.num_random_blocks = num_random_blocks
         self.seed = seed
@@ -117,8 +113,6 @@ class BlockSparseAttention(HeadedAttention):
         return block_pattern(self._draws[:, :, :drawn], counts, blocks)
 
     def attend(self, query, key, value, *, mask, dropout, training=None):
-        if query.shape[1] != key.shape[1]:
-            raise UserError("block-sparse attention is of a sequence to itself: use full attention between two.")
         is_real = real_keys(mask, key)
 
         def full():

@@ -14,9 +14,8 @@ Cost: time O(B T (k log(T / k) + log T) D + B T D^2) and memory O(B N T k log(T 
 
 from keras import ops
 
-from tfmodels.errors import UserError
-from tfmodels.layers.attention import HeadedAttention
-from tfmodels.layers.base import truncated_normal
+from tfmodels.layers.attention import HeadedAttention, refuse_another
+from tfmodels.layers.base import check_whole, truncated_normal
 from tfmodels.ops import Partition, attend, from_blocks, real_keys, to_blocks
 from tfmodels.ops.partition import parts
 
@@ -52,9 +51,7 @@ class BinaryPartitionAttention(HeadedAttention):
 
     def __init__(self, num_heads, hidden_dim, dropout=0.0, density=4, num_levels=7, is_causal=False, **kwargs):
         super().__init__(num_heads, hidden_dim, dropout, is_causal, **kwargs)
-        for name, number in (("density", density), ("num_levels", num_levels)):
-            if not isinstance(number, int) or number < 1:
-                raise UserError(f"{name}={number!r} is no whole number from 1: choose one.")
+        check_whole(1, density=density, num_levels=num_levels)
         self.density = density
         self.num_levels = num_levels
         self._block = max(_SMALLEST_BLOCK, 1 << (density - 1).bit_length())
@@ -69,8 +66,7 @@ class BinaryPartitionAttention(HeadedAttention):
         )
 
     def call(self, query, value=None, attention_mask=None, return_scores=False, training=None, token_mask=None):
-        if value is not None and value is not query:
-            raise UserError("binary-partition attention is of a sequence to itself: use full attention between two.")
+        refuse_another(self, query, value)
         nodes, is_real = query, real_keys(attention_mask, query)
         partition = Partition(ops.shape(query if token_mask is None else token_mask)[1])
         if token_mask is None:

@@ -22,11 +22,20 @@ is T / p.
 import numpy as np
 from keras import ops
 
-from tfmodels.errors import UserError
-from tfmodels.layers.attention import HeadedAttention
-from tfmodels.layers.base import truncated_normal
+from tfmodels.layers.attention import HeadedAttention, refuse_another
+from tfmodels.layers.base import check_whole, truncated_normal
 from tfmodels.layers.projection import Projection
-from tfmodels.ops import attend, belongs, beside, by_clipped_distance, from_blocks, padding, real_keys, to_blocks
+from tfmodels.ops import (
+    attend,
+    belongs,
+    beside,
+    by_clipped_distance,
+    from_blocks,
+    padding,
+    real_keys,
+    stretch,
+    to_blocks,
+)
 
 
 def num_globals(tokens, tokens_per_global):
@@ -71,13 +80,8 @@ class GlobalLocalAttention(HeadedAttention):
         **kwargs,
     ):
         super().__init__(num_heads, hidden_dim, dropout, **kwargs)
-        for name, value, least in (
-            ("radius", radius, 1),
-            ("tokens_per_global", tokens_per_global, 1),
-            ("max_distance", max_distance, 0),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise UserError(f"{name}={value!r} is no whole number from {least}: choose one.")
+        check_whole(1, radius=radius, tokens_per_global=tokens_per_global)
+        check_whole(0, max_distance=max_distance)
         self.radius = radius
         self.tokens_per_global = tokens_per_global
         self.max_distance = max_distance
@@ -106,12 +110,11 @@ class GlobalLocalAttention(HeadedAttention):
         super().build(query_shape)
 
     def call(self, query, value=None, attention_mask=None, return_scores=False, training=None):
-        if value is not None:
-            raise UserError("global-local attention is of a sequence to itself: use full attention between two.")
+        refuse_another(self, query, value)
         batch, length = ops.shape(query)[:2]
         # T tokens and T / p global ones, rounded up, have one global token among every p + 1.
         count = num_globals(length, self.tokens_per_global + 1)
-        tokens, above = query[:, count:], query[:, :count]
+        above, tokens = stretch(query, 0, count), stretch(query, count, length - count)
         is_real = real_keys(attention_mask, query)
         settings = {"dropout": (lambda weights: self.drop(weights, training=training)) if self.dropout else None}
 
@@ -145,8 +148,8 @@ class GlobalLocalAttention(HeadedAttention):
 
         def score(query, key):
             by_label = ops.matmul(query, ops.cast(self.global_labels, query.dtype))  # [B, N, G, 2 k + 3]
-            among = by_clipped_distance(by_label[..., :-2], count)  # [B, N, G, G]
-            return self._logits(query, key, [among, self._by_stretch(by_label, is_own)])
+            by_distance, by_stretch = self._parted(by_label, is_own)
+            return self._logits(query, key, [by_clipped_distance(by_distance, count), by_stretch])
 
         mask = padding(is_real)
         if self.hard_global_to_long:
@@ -170,14 +173,16 @@ class GlobalLocalAttention(HeadedAttention):
         def around(x):
             """[B M, G + 3 r, N, H]: the global tokens, and a block between its neighbours."""
             of_tokens, of_globals = beside(to_blocks(x[0], size), 1, 1), x[1]
-            of_globals = ops.broadcast_to(of_globals[:, None], (batch, blocks, count, self.num_heads, head_dim))
+            of_globals = ops.expand_dims(of_globals, axis=1)
+            of_globals = ops.broadcast_to(of_globals, (batch, blocks, count, self.num_heads, head_dim))
             return folded(ops.concatenate([of_globals, of_tokens], axis=2))
 
         def score(query, key):
             by_label = ops.matmul(query, ops.cast(self.labels, query.dtype))  # [B M, N, r, 2 k + 3]
-            near = by_clipped_distance(by_label[..., :-2], 3 * size, before=size)  # [B M, N, r, 3 r]
             is_own_of_all = ops.broadcast_to(is_own, (batch, blocks, 1, size, count))
-            return self._logits(query, key, [self._by_stretch(by_label, folded(is_own_of_all)), near])
+            by_distance, by_stretch = self._parted(by_label, folded(is_own_of_all))
+            near = by_clipped_distance(by_distance, 3 * size, before=size)  # [B M, N, r, 3 r]
+            return self._logits(query, key, [by_stretch, near])
 
         distances = np.arange(3 * size)[None] - size - np.arange(size)[:, None]
         real = beside(to_blocks(is_real[:, count:], size), 1, 1)  # [B, M, 3 r]
@@ -187,10 +192,11 @@ class GlobalLocalAttention(HeadedAttention):
         attended = attend(folded(queries), around(keys), around(values), mask=mask, score=score, **settings)
         return from_blocks(ops.reshape(attended, (batch, blocks, size, self.num_heads, head_dim)), length)
 
-    def _by_stretch(self, by_label, is_own):
-        """The scores of the last two labels, whichever holds."""
-        other, own = by_label[..., -2:-1], by_label[..., -1:]
-        return other + ops.cast(is_own, by_label.dtype) * (own - other)
+    def _parted(self, by_label, is_own):
+        """The scores of the labels of distances, and by key those of the last two labels, whichever holds."""
+        labels = by_label.shape[-1]
+        by_distance, other, own = ops.split(by_label, [labels - 2, labels - 1], axis=-1)
+        return by_distance, other + ops.cast(is_own, by_label.dtype) * (own - other)
 
     def _logits(self, query, key, of_labels):
         """The logits q (k + a)^T, on scaled queries."""

@@ -17,7 +17,7 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer, truncated_normal
-from tfmodels.layers.linformer import check_length
+from tfmodels.layers.positions import check_length
 from tfmodels.ops import activation as activation_by_name
 from tfmodels.ops import project, real_keys
 

@@ -18,6 +18,7 @@ from keras import ops
 from tfmodels.errors import UserError
 from tfmodels.layers.attention import HeadedAttention
 from tfmodels.layers.base import Layer
+from tfmodels.layers.positions import check_length
 from tfmodels.ops import attend, real_keys
 
 
@@ -94,13 +95,3 @@ class LinformerAttention(HeadedAttention):
         keys = self.key_projection(key * real)
         values = (self.value_projection or self.key_projection)(value * real)
         return attend(query, keys, values, dropout=dropout)
-
-
-def check_length(vectors, max_length):
-    """Refuses [B, S, ...] with more than `max_length` places, where their number is known."""
-    length = vectors.shape[1]
-    if isinstance(length, int) and length > max_length:
-        raise UserError(
-            f"{length} tokens are more than the {max_length} that this attention has weights for: shorten the rows, or "
-            f"make a model with max_sequence_length={length}."
-        )

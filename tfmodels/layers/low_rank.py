@@ -35,6 +35,8 @@ class LowRankAttention(HeadedAttention):
         UserError: The rank is less than 1, or the window negative.
     """
 
+    is_of_itself = True
+
     def __init__(self, num_heads, hidden_dim, rank, window, dropout=0.0, **kwargs):
         super().__init__(num_heads, hidden_dim, dropout, **kwargs)
         if rank < 1:

@@ -60,6 +60,7 @@ class LSHSelfAttention(HeadedAttention):
     """
 
     shares_keys = True
+    is_of_itself = True
     attends_by_training = True
     # What the backward pass of a reversible layer must not compute again: activations that were computed back from
     # the outputs differ in their last bits, and a bucket in all.
@@ -137,6 +138,8 @@ class LocalSelfAttention(HeadedAttention):
     Raises:
         UserError: The chunks are none, or causal ones look ahead.
     """
+
+    is_of_itself = True
 
     def __init__(
         self,

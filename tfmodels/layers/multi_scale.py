@@ -38,6 +38,8 @@ class MultiScaleAttention(HeadedAttention):
         UserError: There is not one scale for every head, a scale is out of its range, or the mask tells queries apart.
     """
 
+    is_of_itself = True
+
     def __init__(self, num_heads, hidden_dim, scales, dropout=0.0, is_causal=False, **kwargs):
         super().__init__(num_heads, hidden_dim, dropout, is_causal, **kwargs)
         if len(scales) != num_heads:

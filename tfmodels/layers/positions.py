@@ -8,9 +8,12 @@ have a vector for every distance, shared by all heads. They score distances rath
 O(B N T (T + S) H) and memory O(B N T (T + S)) a layer; no vector for every pair is ever formed.
 """
 
+import contextlib
+
 import numpy as np
 from keras import ops
 
+from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer, truncated_normal
 from tfmodels.ops import key_distances, project, skew, unskew
 
@@ -38,6 +41,20 @@ class PositionScheme(Layer):
     value_term = None
 
 
+def check_length(vectors, max_length):
+    """Refuses [B, S, ...] with more than `max_length` places, where their number is known."""
+    if isinstance(vectors.shape[1], int):
+        _refuse_beyond(vectors.shape[1], max_length)
+
+
+def _refuse_beyond(length, max_length):
+    if length > max_length:
+        raise UserError(
+            f"{length} tokens are more than the {max_length} positions that there are: shorten the rows, or make a "
+            f"model with max_sequence_length={length}."
+        )
+
+
 class LearnedPositions(Layer):
     """A learned vector for every position (BERT, arXiv:1810.04805).
 
@@ -50,6 +67,9 @@ class LearnedPositions(Layer):
 
     Returns:
         float[1, T, D].
+
+    Raises:
+        UserError: There are more tokens than positions, where their number is known.
     """
 
     def __init__(self, max_length, **kwargs):
@@ -63,6 +83,7 @@ class LearnedPositions(Layer):
         self.built = True
 
     def call(self, embeddings, padding_mask=None):
+        check_length(embeddings, self.max_length)
         length = ops.shape(embeddings)[1]
         return ops.cast(self.embeddings, self.compute_dtype)[None, :length]
 
@@ -85,6 +106,9 @@ class CountedPositions(Layer):
 
     Returns:
         float[B, T, D].
+
+    Raises:
+        UserError: There are more tokens than positions, where their number is known: outside of graphs.
     """
 
     def __init__(self, max_length, padding_id=1, **kwargs):
@@ -106,8 +130,17 @@ class CountedPositions(Layer):
         if padding_mask is None:
             padding_mask = ops.ones(ops.shape(embeddings)[:2], dtype="bool")
         is_counted = ops.cast(padding_mask, "int32")
+        self._check_counts(is_counted)
         positions = ops.cumsum(is_counted, axis=1) * is_counted + self.padding_id  # [B, T]
         return ops.cast(ops.take(self.embeddings, positions, axis=0), self.compute_dtype)
+
+    def _check_counts(self, is_counted):
+        """Looks at how many tokens are counted where they can be too many, which costs nothing elsewhere."""
+        length = is_counted.shape[1]
+        if isinstance(length, int) and length > self.max_length:
+            most = ops.max(ops.sum(is_counted, axis=1), initial=0)
+            with contextlib.suppress(TypeError):  # In a graph it is no number.
+                _refuse_beyond(int(most), self.max_length)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -125,6 +158,9 @@ class SinusoidPositions(Layer):
 
     Returns:
         float[1, T, D]: sines in the even components, cosines in the odd ones.
+
+    Raises:
+        UserError: There are more tokens than positions, where their number is known.
     """
 
     def __init__(self, max_length, **kwargs):
@@ -136,6 +172,7 @@ class SinusoidPositions(Layer):
         self.built = True
 
     def call(self, embeddings, padding_mask=None):
+        check_length(embeddings, self.max_length)
         length = ops.shape(embeddings)[1]
         return ops.cast(self._table, self.compute_dtype)[None, :length]
 

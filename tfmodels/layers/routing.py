@@ -20,7 +20,7 @@ from keras import ops
 from tfmodels.errors import UserError
 from tfmodels.layers.attention import HeadedAttention
 from tfmodels.layers.base import Layer
-from tfmodels.ops import cluster_attend, local_attend, real_keys, routed_attend, standardise
+from tfmodels.ops import cluster_attend, cluster_members, local_attend, real_keys, routed_attend, standardise
 
 
 class Centroids(Layer):
@@ -105,6 +105,9 @@ class RoutingAttention(HeadedAttention):
     """
 
     attends_by_training = True
+    is_of_itself = True
+    # As the buckets of `LSHSelfAttention`: what was computed back must not choose anew.
+    kept = ("members",)
 
     def __init__(
         self,
@@ -153,24 +156,35 @@ class RoutingAttention(HeadedAttention):
 
     def attend(self, query, key, value, *, mask, dropout, training=None):
         is_real, local = real_keys(mask, key), self.local_heads
+        near, far = zip(*(ops.split(x, [local], axis=2) for x in (query, key, value)))
         parts = []
         if local:
-            near = (x[:, :, :local] for x in (query, key, value))
             parts.append(local_attend(*near, is_real, self.window, self.is_causal, dropout))
         if local < self.num_heads:
-            far = (x[:, :, local:] for x in (query, key, value))
             parts.append(self._route(*far, is_real, dropout, training))
         return ops.concatenate(parts, axis=2)  # [B, T, N, H]
 
-    def _route(self, query, key, value, is_real, dropout, training):
-        query = standardise(query)
+    def members(self, query, key, is_real, training=None):
+        """Which tokens meet, of standardised float[B, T, N, H]; a causal head looks at its queries alone.
+
+        Returns:
+            int32[B, N, T], the cluster of every token, of a causal head; else the queries and the keys of every
+            cluster, a pair of int32[B, N, K, W].
+        """
         if self.is_causal:
             scores = self.centroids(query, is_real, training=training)
-            nearest = ops.cast(ops.argmax(scores, axis=2), "int32")  # [B, N, T]
-            return cluster_attend(query, query, value, nearest, is_real, self.cluster_size, dropout)
-        key, length = standardise(key), ops.shape(key)[1]
+            return ops.cast(ops.argmax(scores, axis=2), "int32")
+        length = ops.shape(key)[1]
         both = ops.concatenate([query, key], axis=1)  # [B, 2 T, N, H]
         scores = self.centroids(both, ops.concatenate([is_real, is_real], axis=1), training=training)
-        return routed_attend(
-            query, key, value, scores[..., :length], scores[..., length:], is_real, self.cluster_size, dropout
+        return tuple(
+            cluster_members(some, is_real, self.cluster_size) for some in (scores[..., :length], scores[..., length:])
         )
+
+    def _route(self, query, key, value, is_real, dropout, training):
+        query = standardise(query)
+        key = query if self.is_causal else standardise(key)
+        members = self.members(query, key, is_real, training)
+        if self.is_causal:
+            return cluster_attend(query, query, value, members, is_real, self.cluster_size, dropout)
+        return routed_attend(query, key, value, *members, is_real, self.cluster_size, dropout)

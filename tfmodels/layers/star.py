@@ -11,8 +11,7 @@ Cost: time O(B T D^2) and memory O(B T D) a layer; there are 6 T logits a head.
 import keras
 from keras import ops
 
-from tfmodels.errors import UserError
-from tfmodels.layers.attention import HeadedAttention, MultiHeadAttention
+from tfmodels.layers.attention import HeadedAttention, MultiHeadAttention, refuse_another
 from tfmodels.layers.base import Layer
 from tfmodels.layers.normalization import LayerNorm
 from tfmodels.ops import attend, from_blocks, masked_mean, padding, real_keys, to_blocks
@@ -130,8 +129,7 @@ class StarAttention(Layer):
         return self.relay(relay, value, attention_mask=mask, training=training)
 
     def call(self, query, value=None, attention_mask=None, return_scores=False, training=None, embeddings=None):
-        if value is not None and value is not query:
-            raise UserError("star attention is of a sequence to itself: use full attention between two.")
+        refuse_another(self, query, value)
         is_real = real_keys(attention_mask, query)
         if embeddings is None:
             nodes = with_relay(query, is_real)

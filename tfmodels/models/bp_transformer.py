@@ -24,7 +24,7 @@ from tfmodels.layers.binary_partition import with_spans
 from tfmodels.models.attention import AttentionKind, Guide, Nodes
 from tfmodels.models.bert import BertConfig, UnpooledBackbone
 from tfmodels.models.config import Preset
-from tfmodels.ops import Partition
+from tfmodels.ops import Partition, stretch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Spans(Nodes):
         }
 
     def tokens(self, nodes, length):
-        return nodes[:, :length]
+        return stretch(nodes, 0, length)
 
     def summary(self, nodes, is_real):
         root = Partition(ops.shape(is_real)[1]).root(is_real)  # [B]

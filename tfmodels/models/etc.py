@@ -20,13 +20,12 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from tfmodels.errors import UserError
-from tfmodels.layers.base import truncated_normal
+from tfmodels.layers.base import check_whole, truncated_normal
 from tfmodels.layers.etc import GlobalLocalAttention, num_globals
 from tfmodels.models.attention import AttentionKind, Guide, Nodes
 from tfmodels.models.bert import BertBackbone, BertConfig
 from tfmodels.models.config import Preset
-from tfmodels.ops import masked_mean, to_blocks
+from tfmodels.ops import masked_mean, stretch, to_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +93,7 @@ class GlobalTokens(Nodes):
 
     def __init__(self, tokens_per_global, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(tokens_per_global, int) or tokens_per_global < 1:
-            raise UserError(f"tokens_per_global={tokens_per_global!r} is no whole number from 1: choose one.")
+        check_whole(1, tokens_per_global=tokens_per_global)
         self.tokens_per_global = tokens_per_global
 
     def build(self, tokens_shape, is_real_shape=None):
@@ -124,11 +122,11 @@ class GlobalTokens(Nodes):
         }
 
     def tokens(self, nodes, length):
-        return nodes[:, ops.shape(nodes)[1] - length :]
+        return stretch(nodes, ops.shape(nodes)[1] - length, length)
 
     def summary(self, nodes, is_real):
         real = self._real(is_real)
-        return masked_mean(nodes[:, : ops.shape(real)[1]], real)
+        return masked_mean(stretch(nodes, 0, ops.shape(real)[1]), real)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 from tfmodels.errors import UserError
 from tfmodels.layers import MultiScaleAttention
 from tfmodels.layers.multi_scale import check_scales
-from tfmodels.models.attention import AttentionKind, Guide
+from tfmodels.models.attention import AttentionKind, Guide, is_whole
 from tfmodels.models.bert import BertConfig, UnpooledBackbone
 from tfmodels.models.config import Preset
 from tfmodels.ops import masked_max
@@ -58,10 +58,13 @@ class MultiScale(AttentionKind):
     causal: bool = False
 
     def __post_init__(self):
-        # JSON has lists.
-        object.__setattr__(self, "scales", tuple(self.scales))
-        if self.heads is not None:
-            object.__setattr__(self, "heads", tuple(self.heads))
+        super().__post_init__()
+        for name in ("scales", "heads"):
+            numbers = getattr(self, name)
+            if isinstance(numbers, list):  # JSON has lists.
+                object.__setattr__(self, name, tuple(numbers))
+            elif not isinstance(numbers, tuple) and (name, numbers) != ("heads", None):
+                raise UserError(f"{name}={numbers!r}: give several numbers, such as (1, 3).")
         if not self.scales:
             raise UserError("MultiScale needs at least one scale.")
         check_scales(self.scales, self.causal)
@@ -71,7 +74,8 @@ class MultiScale(AttentionKind):
         heads = self.heads
         if heads is None:
             return
-        if len(heads) != len(self.scales) or min(heads) < 0 or sum(heads) != config.num_heads:
+        fits = len(heads) == len(self.scales) and all(is_whole(number) and number >= 0 for number in heads)
+        if not fits or sum(heads) != config.num_heads:
             raise UserError(
                 f"heads={heads} of scales {self.scales}: give a number for every scale that sum up to "
                 f"num_heads={config.num_heads}."

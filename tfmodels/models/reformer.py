@@ -43,7 +43,7 @@ from tfmodels.layers import (
 )
 from tfmodels.layers.base import Layer
 from tfmodels.layers.lsh import check_chunks
-from tfmodels.models.attention import AttentionKind, Guide
+from tfmodels.models.attention import AttentionKind, Guide, is_whole
 from tfmodels.models.backbone import Backbone
 from tfmodels.models.config import Config, Preset
 from tfmodels.models.tasks import Task, TokenClassifier
@@ -73,6 +73,7 @@ class _ChunkedKind(AttentionKind):
     dropout: float | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         check_chunks(self.chunk_length, self.chunks_before, self.after, self.causal)
 
     @property
@@ -145,12 +146,17 @@ class LSHAttention(_ChunkedKind):
 
     def __post_init__(self):
         super().__post_init__()
+        if isinstance(self.num_buckets, list):  # JSON has lists.
+            object.__setattr__(self, "num_buckets", tuple(self.num_buckets))
         if self.num_buckets is not None:
-            if not isinstance(self.num_buckets, int):  # JSON has lists.
-                object.__setattr__(self, "num_buckets", tuple(self.num_buckets))
+            factors = self.num_buckets if isinstance(self.num_buckets, tuple) else (self.num_buckets,)
+            if not all(map(is_whole, factors)):
+                raise UserError(f"num_buckets={self.num_buckets!r}: give a whole number or several, such as (16, 32).")
             bucket_factors(self.num_buckets)
         if self.num_hashes < 1:
             raise UserError(f"num_hashes={self.num_hashes}: hashing needs at least one round.")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed} is no seed: choose 0 or above.")
 
     def make(self, config, index, dtype, positions=None):
         buckets = self.num_buckets or _number_of_buckets(config.max_sequence_length, self.chunk_length)
@@ -231,6 +237,11 @@ class ReformerConfig(Config):
         if len({kind.is_causal for kind in kinds}) > 1:
             raise UserError("some layers are causal and some see what comes after: give all kinds the same `causal`.")
         for kind in kinds:
+            if type(kind).make_nodes is not AttentionKind.make_nodes:
+                raise UserError(
+                    f"{type(kind).__name__} works on more than the tokens, which a Reformer does not have: take "
+                    "another kind, or an encoder of BERT's kind."
+                )
             kind.check(self)
         if self.axial_shape is not None and math.prod(self.axial_shape) < self.max_sequence_length:
             raise UserError(

@@ -25,7 +25,8 @@ class Routing(AttentionKind):
     """Routing Transformer's attention (arXiv:2003.05997, section 4.1): local heads and heads of k-means clusters.
 
     Attributes:
-        num_clusters: K, of a head.
+        num_clusters: K, of a head; None for the square root of `max_sequence_length`, so that a cluster of the longest
+            row has about as many tokens as there are clusters.
         cluster_size: The most members of a cluster that a token sees; None for T / K, which a causal kind cannot know.
         window: tokens on each side that a local head sees.
         num_local_heads: Of all heads; None for half of them.
@@ -43,7 +44,7 @@ class Routing(AttentionKind):
         "a moving average, so that short training routes badly.",
     )
 
-    num_clusters: int = 16
+    num_clusters: int | None = None
     cluster_size: int | None = None
     window: int = 256
     num_local_heads: int | None = None
@@ -54,7 +55,7 @@ class Routing(AttentionKind):
         return RoutingAttention(
             config.num_heads,
             config.hidden_dim,
-            self.num_clusters,
+            round(config.max_sequence_length**0.5) if self.num_clusters is None else self.num_clusters,
             self.cluster_size,
             self.window,
             self.num_local_heads,

@@ -3,7 +3,7 @@
 from tfmodels.ops.activations import activation
 from tfmodels.ops.attention import attend, join_attended
 from tfmodels.ops.block_sparse import BlockPattern, block_pattern, distinct, random_numbers, take_blocks
-from tfmodels.ops.blocks import beside, from_blocks, to_blocks
+from tfmodels.ops.blocks import beside, from_blocks, stretch, to_blocks
 from tfmodels.ops.chunks import chunk_attend
 from tfmodels.ops.external import double_normalised
 from tfmodels.ops.labels import belongs, by_clipped_distance
@@ -14,7 +14,7 @@ from tfmodels.ops.partition import Partition
 from tfmodels.ops.pooling import masked_max, masked_mean
 from tfmodels.ops.products import project
 from tfmodels.ops.relative import key_distances, skew, toeplitz, unskew
-from tfmodels.ops.routing import cluster_attend, routed_attend, standardise
+from tfmodels.ops.routing import cluster_attend, cluster_members, routed_attend, standardise
 
 __all__ = [
     "BlockPattern",
@@ -29,6 +29,7 @@ __all__ = [
     "causal",
     "chunk_attend",
     "cluster_attend",
+    "cluster_members",
     "distinct",
     "double_normalised",
     "draw_rotations",
@@ -49,6 +50,7 @@ __all__ = [
     "segment",
     "skew",
     "standardise",
+    "stretch",
     "take_blocks",
     "to_blocks",
     "toeplitz",

@@ -6,6 +6,8 @@ need: a bias on the logits, another way to form them, a rescaling of them, and a
 Cost: time O(B N T S H), memory O(B N T S).
 """
 
+import math
+
 from keras import ops
 
 # Added to the logits that a mask forbids: far below any real logit, yet finite, so that a query which may attend to
@@ -80,7 +82,7 @@ def attend(
         masked = logits + ops.cast(ops.logical_not(mask), "float32") * _FORBIDDEN
     if return_log_sum:
         # The division comes after the product with the values, where there are fewer numbers.
-        highest = ops.stop_gradient(ops.max(masked, axis=-1, keepdims=True))
+        highest = ops.stop_gradient(ops.max(masked, axis=-1, keepdims=True, initial=-math.inf))
         exponentials = ops.exp(masked - highest)
         total = ops.sum(exponentials, axis=-1, keepdims=True)  # [B, N, T, 1]
         log_sum = ops.transpose(ops.squeeze(highest + ops.log(total), axis=-1), (0, 2, 1))  # [B, T, N]

@@ -8,6 +8,7 @@ Cost: time and memory O(B N T (T + S)) for T queries and S keys, against O(T S H
 
 from keras import ops
 
+from tfmodels.ops.blocks import stretch
 from tfmodels.ops.relative import skew
 
 
@@ -23,15 +24,17 @@ def by_clipped_distance(scores, key_length, before=0):
         float[B, N, T, S]: of the key at s for the query at t the score of s - before - t, clipped to k on either side.
     """
     *leading, length, labels = ops.shape(scores)
+    if isinstance(length, int) and length == 0:
+        return ops.zeros((*leading, 0, key_length), dtype=scores.dtype)
     # How far keys can be behind and ahead: more of the first label and of the last than there are such keys.
     behind, ahead = length - 1 + before, key_length - 1 - before
 
     def repeated(column, times):
         return ops.broadcast_to(column, (*leading, length, times))
 
-    spread = ops.concatenate([repeated(scores[..., :1], behind), scores, repeated(scores[..., -1:], ahead)], axis=-1)
-    farthest = (labels - 1) // 2
-    return skew(spread[..., farthest : farthest + behind + 1 + ahead], key_length)
+    first, last = (stretch(scores, place, 1, axis=-1) for place in (0, labels - 1))
+    spread = ops.concatenate([repeated(first, behind), scores, repeated(last, ahead)], axis=-1)
+    return skew(stretch(spread, (labels - 1) // 2, behind + 1 + ahead, axis=-1), key_length)
 
 
 def belongs(tokens, stretches, size):

@@ -7,7 +7,7 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.ops.attention import attend
-from tfmodels.ops.blocks import beside, from_blocks, to_blocks
+from tfmodels.ops.blocks import beside, from_blocks, stretch, to_blocks
 
 # For short windows: smaller blocks do fewer products, larger ones do them faster, and from 16 to 128 places there is
 # hardly a difference on a CPU.
@@ -53,7 +53,7 @@ def local_attend(query, key, value, is_real, window, is_causal=False, dropout=No
     def around(x):
         """What a block may see: [B M, W + C + W, ...] of [B, T, ...], without what comes after it if causal."""
         blocks = beside(to_blocks(x, size), before=1, after=0 if is_causal else 1)
-        return _folded(blocks[:, :, size - window : 2 * size + (0 if is_causal else window)])
+        return _folded(stretch(blocks, size - window, size + window + (0 if is_causal else window), axis=2))
 
     mask = around(is_real)[:, None, None] & _band(size, window, is_causal)  # [B M, 1, C, W + C + W]
     if groups is not None:

@@ -22,7 +22,7 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.ops.attention import attend, join_attended
-from tfmodels.ops.blocks import beside, to_blocks
+from tfmodels.ops.blocks import beside, stretch, to_blocks
 
 # What a token's own logit is lowered by: far below any other's, far above those of forbidden keys. A power of two, so
 # that multiples of it by positions are exact.
@@ -159,7 +159,7 @@ def lsh_attend(
 
     def folded(x):
         """Chunks as rows of a batch, for `attend`: [rows, C or (1 + L) C, 1, H]."""
-        return ops.reshape(x, (rings[0] * rings[1], *x.shape[2:]))[:, :, None]
+        return ops.expand_dims(ops.reshape(x, (rings[0] * rings[1], *x.shape[2:])), axis=2)
 
     # Sorted, real tokens are first.
     count = ops.sum(ops.cast(is_real, "int32"), axis=1)  # [B]
@@ -181,9 +181,9 @@ def lsh_attend(
     shape = (batch, heads, rounds, whole)
     attended = _unsorted(ops.reshape(attended, (*shape, size)), order)  # [B, T, N, R, H]
     if rounds == 1:
-        return attended[:, :length, :, 0]
+        return stretch(ops.squeeze(attended, axis=3), 0, length)
     log_sums = _unsorted(ops.reshape(log_sums, (*shape, 1)), order)[..., 0]  # [B, T, N, R]
-    return join_attended(attended, log_sums, axis=3)[:, :length]
+    return stretch(join_attended(attended, log_sums, axis=3), 0, length)
 
 
 def _normalised(x, epsilon=1e-6):
@@ -252,7 +252,9 @@ def _unsorted(x, order):
 
 def _taken(x, rows):
     """Vectors of the last axis by their place among all of them."""
-    return ops.take(ops.reshape(x, (-1, x.shape[-1])), rows, axis=0)
+    taken = ops.take(ops.reshape(x, (-1, x.shape[-1])), rows, axis=0)
+    # JAX loses the shape of rows where there is nothing to take from.
+    return ops.reshape(taken, (*ops.shape(rows), x.shape[-1]))
 
 
 def _bias(queries, keys, is_real, is_causal):

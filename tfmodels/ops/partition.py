@@ -18,6 +18,8 @@ import functools
 import numpy as np
 from keras import ops
 
+from tfmodels.ops.blocks import stretch
+
 # 2 ** 30 is the largest power that an int32 holds.
 _LEVELS = 31
 
@@ -82,7 +84,7 @@ class Partition:
         Returns:
             int32[B], places of nodes; a token's where a row has no more than one.
         """
-        last = ops.max(ops.where(is_real, ops.arange(self.length, dtype="int32"), 0), axis=1)  # [B]
+        last = ops.max(ops.where(is_real, ops.arange(self.length, dtype="int32"), 0), axis=1, initial=0)  # [B]
         level = ops.sum(ops.cast(2 ** np.arange(_LEVELS, dtype="int32") <= last[:, None], "int32"), axis=1)
         return ops.take(ops.convert_to_tensor(self.starts, "int32"), level)
 
@@ -155,8 +157,7 @@ def parts(x, sizes):
     """Consecutive parts of a tensor, all of it together.
 
     Each is cut off what the one before left: where sizes halve, as those of levels do, the gradient of every cut is
-    half as large as the one before, where that of a slice of the whole is as large as the whole. (TensorFlow's gradient
-    of `x[:, a:b]` takes four times as long on a CPU as that of `slice`.)
+    half as large as the one before, where that of a slice of the whole is as large as the whole.
 
     Args:
         x: [B, L, ...].
@@ -167,9 +168,8 @@ def parts(x, sizes):
     """
     found = []
     for size in sizes[:-1]:
-        (batch, left, *rest), none = ops.shape(x), [0] * (len(x.shape) - 2)
-        found.append(ops.slice(x, [0, 0, *none], [batch, size, *rest]))
-        x = ops.slice(x, [0, size, *none], [batch, left - size, *rest])
+        found.append(stretch(x, 0, size))
+        x = stretch(x, size, ops.shape(x)[1] - size)
     return [*found, x]
 
 

@@ -9,6 +9,8 @@ Cost: time and memory O(B N T (T + S)), against O(T S H) for a vector for every 
 
 from keras import ops
 
+from tfmodels.ops.blocks import stretch
+
 
 def key_distances(query_length, key_length):
     """How far behind the query a key stands, along the axis that `skew` reads.
@@ -42,8 +44,8 @@ def skew(scores, key_length):
     # With one column more than there are distances, a row of the flat array begins one place later than it must.
     flat = ops.pad(scores, [(0, 0), (0, 0), (0, 0), (0, distances + 1 - given)])  # [B, N, T, T + S]
     flat = ops.reshape(flat, (batch, heads, length * (distances + 1)))
-    flat = flat[:, :, length - 1 : length - 1 + length * distances]
-    return ops.reshape(flat, (batch, heads, length, distances))[..., :key_length]  # [B, N, T, S]
+    flat = stretch(flat, length - 1, length * distances, axis=2)
+    return stretch(ops.reshape(flat, (batch, heads, length, distances)), 0, key_length, axis=3)  # [B, N, T, S]
 
 
 def toeplitz(values, query_length, key_length):
@@ -65,7 +67,8 @@ def toeplitz(values, query_length, key_length):
     """
     # Never taken by an index for every pair: the gradient would be as many additions, one after the other.
     heads, distances = ops.shape(values)
-    return skew(ops.broadcast_to(values[None, :, None], (1, heads, query_length, distances)), key_length)
+    values = ops.reshape(values, (1, heads, 1, distances))
+    return skew(ops.broadcast_to(values, (1, heads, query_length, distances)), key_length)
 
 
 def unskew(weights):
@@ -82,4 +85,5 @@ def unskew(weights):
     flat = ops.pad(weights, [(0, 0), (0, 0), (0, 0), (0, length - 1)])  # [B, N, T, T + S - 1]
     flat = ops.reshape(flat, (batch, heads, length * distances))
     flat = ops.pad(flat, [(0, 0), (0, 0), (length - 1, 1)])  # [B, N, T (T + S)]
-    return ops.reshape(flat, (batch, heads, length, distances + 1))[..., :distances]  # [B, N, T, T + S - 1]
+    flat = ops.reshape(flat, (batch, heads, length, distances + 1))
+    return stretch(flat, 0, distances, axis=3)  # [B, N, T, T + S - 1]

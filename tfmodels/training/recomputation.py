@@ -23,7 +23,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from tfmodels.layers import ReversibleStack, TransformerBlock
+from tfmodels.layers import ReversibleStack, StarBlock, TransformerBlock
 from tfmodels.training.reversible import run_reversibly
 
 
@@ -39,7 +39,7 @@ def recomputation(model: keras.Model, active: bool = True):
     """
     layers = list(model._flatten_layers()) if active else []
     stacks = {id(layer): layer for layer in layers if isinstance(layer, ReversibleStack)}.values()
-    blocks = {id(layer): layer for layer in layers if isinstance(layer, TransformerBlock)}.values()
+    blocks = {id(layer): layer for layer in layers if isinstance(layer, TransformerBlock | StarBlock)}.values()
     for block in blocks:
         block.call = functools.partial(_call, block, block.call)
     for stack in stacks:
