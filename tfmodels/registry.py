@@ -42,8 +42,8 @@ def _presets() -> dict[str, tuple[type, Preset]]:
 def list_models(pattern: str = "*") -> list[str]:
     """The registered names that match a shell pattern.
 
-    >>> list_models("bert_b*")
-    ['bert_base']
+    >>> list_models("xlnet*")
+    ['xlnet_base', 'xlnet_large']
     """
     return sorted(fnmatch.filter(_presets(), pattern))
 

@@ -1,9 +1,11 @@
 """ELECTRA, XLNet and Transformer-XL go out to Hugging Face checkpoints and come back; what those lack is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import tfmodels
 from tests.models.tiny import tiny
@@ -25,7 +27,7 @@ MODELS = {
     "ELECTRA": ("electra_small", {}, lambda backbone: backbone),
     "ELECTRA, one width": ("electra_base", {"embedding_dim": None}, ReplacedTokenDetector),
     "ELECTRA, detector": ("electra_small", {}, ReplacedTokenDetector),
-    "ELECTRA, generator": ("electra_small", {}, MaskedLM),
+    "ELECTRA, generator": ("electra_small", {"activation": "relu"}, MaskedLM),
     "ELECTRA, texts": ("electra_small", {}, lambda backbone: TextClassifier(backbone, 3, dropout=0.3)),
     "ELECTRA, tokens": ("electra_small", {}, lambda backbone: TokenClassifier(backbone, 4)),
     "ELECTRA, spans": ("electra_small", {}, SpanClassifier),
@@ -36,6 +38,11 @@ MODELS = {
     "XLNet, spans": ("xlnet_base", {"layer_norm_epsilon": 1e-4}, SpanClassifier),
     "Transformer-XL": ("transformer_xl_large", {"attention_span": 384}, lambda backbone: backbone),
     "Transformer-XL, language model": ("transformer_xl_large", {"norm_first": True, "max_distance": 9}, AdaptiveLM),
+    "Transformer-XL, texts": (
+        "transformer_xl_large",
+        {"embedding_dim": None},
+        lambda backbone: TextClassifier(backbone, 3, dropout=0.3),
+    ),
     "Transformer-XL, one table": (
         "transformer_xl_large",
         {"shrinkage": 1, "tie_projections": False, "memory_length": 0},
@@ -86,9 +93,32 @@ def test_a_backbone_is_loaded_out_of_a_language_model(name, make, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name, make, tensor",
+    [
+        ("xlnet_base", PermutationLM, "transformer.layer.1.rel_attn.seg_embed"),
+        ("xlnet_base", PermutationLM, "transformer.mask_emb"),
+        ("xlnet_base", PermutationLM, "lm_loss.bias"),
+        ("transformer_xl_large", AdaptiveLM, "transformer.layers.2.dec_attn.qkv_net.weight"),
+        ("transformer_xl_large", AdaptiveLM, "transformer.word_emb.emb_projs.1"),
+        ("transformer_xl_large", AdaptiveLM, "crit.cluster_weight"),
+    ],
+)
+def test_a_tensor_that_is_missing_or_of_another_shape_is_named(name, make, tensor, tmp_path):
+    tfmodels.to_hf(make(tiny(name)), tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, tensor: np.ones((3, 2), "float32")}, path)
+    with pytest.raises(UserError, match=rf"'{re.escape(tensor)}' has shape \(3, 2\), but the model needs"):
+        tfmodels.from_hf(tmp_path)
+    del tensors[tensor]
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=f"has no tensor '{re.escape(tensor)}'"):
+        tfmodels.from_hf(tmp_path)
+
+
+@pytest.mark.parametrize(
     "name, changes, told",
     [
-        ("electra_small", {"hidden_act": "relu"}, "hidden_act 'relu' is not supported for ELECTRA"),
         ("xlnet_base", {"attn_type": "uni"}, "attn_type='uni' is not supported for XLNet"),
         ("xlnet_base", {"summary_type": "first"}, "summary_type='first' is not supported"),
         ("xlnet_base", {"ff_activation": "gelu_fast"}, "ff_activation 'gelu_fast'"),
@@ -107,7 +137,6 @@ def test_what_we_cannot_compute_is_refused(name, changes, told, tmp_path):
 @pytest.mark.parametrize(
     "name, overrides, told",
     [
-        ("electra_small", {"activation": "relu"}, "gelu in its heads"),
         ("transformer_xl_large", {"share_biases": True}, "biases of each layer's own"),
         ("transformer_xl_large", {"memory_length": None}, "needs a memory_length"),
         ("transformer_xl_large", {"attention_span": 3}, "attention_span None or the same"),
@@ -117,6 +146,15 @@ def test_what_transformers_lacks_is_refused_before_anything_is_written(name, ove
     with pytest.raises(UserError, match=told):
         tfmodels.to_hf(tiny(name, **overrides), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_classifier_of_other_vectors_than_transformers_takes_is_not_saved(tmp_path):
+    backbone = tiny("transformer_xl_large", embedding_dim=12)
+    with pytest.raises(UserError, match="no counterpart of this TextClassifier: save its backbone"):
+        tfmodels.to_hf(TextClassifier(backbone, 3), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    tfmodels.to_hf(backbone, tmp_path)
+    assert type(tfmodels.from_hf(tmp_path, task=TextClassifier)) is TextClassifier
 
 
 def test_views_put_in_what_they_take_out():

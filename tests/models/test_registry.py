@@ -22,6 +22,37 @@ PUBLISHED = {
     "bert_base": 109_482_240,
     "bert_large": 335_141_888,
     "minilm_l6": 22_713_216,
+    # The others of the 24 small models, by layers and width; google-research/bert has 4.4 to 110.1 millions there.
+    "bert_l2_h256": 9_591_040,
+    "bert_l2_h512": 22_458_880,
+    "bert_l2_h768": 38_603_520,
+    "bert_l4_h128": 4_782_464,
+    "bert_l4_h768": 52_779_264,
+    "bert_l6_h128": 5_179_008,
+    "bert_l6_h256": 12_750_080,
+    "bert_l6_h512": 35_068_416,
+    "bert_l6_h768": 66_955_008,
+    "bert_l8_h128": 5_575_552,
+    "bert_l8_h256": 14_329_600,
+    "bert_l8_h768": 81_130_752,
+    "bert_l10_h128": 5_972_096,
+    "bert_l10_h256": 15_909_120,
+    "bert_l10_h512": 47_677_952,
+    "bert_l10_h768": 95_306_496,
+    "bert_l12_h128": 6_368_640,
+    "bert_l12_h256": 17_488_640,
+    "bert_l12_h512": 53_982_720,
+    # The released models with other vocabularies: 28,996, 119,547, 105,879 and 21,128 pieces. SpanBERT's sizes are
+    # those of the cased ones, and UniLM's, which has six segments.
+    "bert_base_cased": 108_310_272,
+    "bert_large_cased": 333_579_264,
+    "bert_base_multilingual_cased": 177_853_440,
+    "bert_base_multilingual_uncased": 167_356_416,
+    "bert_base_chinese": 102_267_648,
+    "spanbert_base": 108_310_272,
+    "spanbert_large": 333_579_264,
+    "unilm_base": 108_310_272 + 4 * 768,
+    "unilm_large": 333_579_264 + 4 * 1024,
     # The papers' tables in millions: RoBERTa 125 and 355, ALBERT 12, 18, 60 and 235 (its released xlarge and xxlarge
     # have 59 and 223), NEZHA and ERNIE as BERT with other tables of words and positions.
     "roberta_base": 124_645_632,
@@ -51,10 +82,13 @@ PUBLISHED = {
     # XLNet's paper has none; the released cased models are these.
     "xlnet_base": 116_718_336,
     "xlnet_large": 360_268_800,
-    # The paper's 151 and 41 millions; its large one, 257, was released with 284.
+    # The paper's 151 and 41, 277, 277 and 800 millions; its large one, 257, was released with 284.
     "transformer_xl_standard": 150_850_870,
     "transformer_xl_large": 283_885_936,
     "transformer_xl_enwik8": 41_066_496,
+    "transformer_xl_enwik8_large": 277_278_720,
+    "transformer_xl_text8": 277_097_472,
+    "transformer_xl_one_billion_word": 838_381_548,
     # 149 and 3 millions, as released.
     "reformer_enwik8": 148_654_080,
     "reformer_crime_and_punishment": 2_584_064,
@@ -274,7 +308,7 @@ def distinct_at_a_tiny_size():
     by_configuration = {}
     for name in tfmodels.list_models():
         by_configuration.setdefault(tiny_config(name), []).append(name)
-    return [pytest.param(names[0], id="=".join(names)) for names in by_configuration.values()]
+    return [pytest.param(names[0], id=f"{names[0]}+{len(names) - 1}") for names in by_configuration.values()]
 
 
 @pytest.mark.parametrize("name", distinct_at_a_tiny_size())
@@ -297,6 +331,7 @@ def test_counting_without_memory_counts_what_is_built():
 def test_models_are_listed_by_pattern():
     assert set(PUBLISHED) == set(tfmodels.list_models())
     assert tfmodels.list_models("bert_*") == sorted(name for name in PUBLISHED if name.startswith("bert_"))
+    assert len(tfmodels.list_models("bert_*")) == 24 + 1 + 5
     assert tfmodels.list_models("no such*") == []
 
 

@@ -43,7 +43,18 @@ _TINY = {
     "RobertaConfig": _BERT,
     "SetTransformerConfig": {name: size for name, size in _BERT.items() if name != "intermediate_dim"},
     "StarTransformerConfig": {name: size for name, size in _BERT.items() if name != "intermediate_dim"},
-    "TransformerXLConfig": {**_XL, "cutoffs": (20, 35), "embedding_dim": 12, "shrinkage": 2, "head_dim": 5},
+    "TransformerXLConfig": {
+        **_XL,
+        "cutoffs": (20, 35),
+        "embedding_dim": 12,
+        "shrinkage": 2,
+        "head_dim": 5,
+        # Presets that differ in these alone are one model here.
+        "tie_projections": True,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "memory_length": 384,
+    },
     "XLNetConfig": _XL,
 }
 

@@ -104,6 +104,20 @@ def test_half_precision_checkpoints_are_read(dtype, tmp_path):
     check_parity(f"{dtype} checkpoint: sequence", {"": actual}, {"": expected})
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shards_of_transformers_are_read(dtype, tmp_path):
+    theirs, batch = TestBert().make("ForPreTraining", SIZES["relative keys"]).to(dtype), batch_of_pairs()
+    theirs.save_pretrained(tmp_path, safe_serialization=True, max_shard_size="5KB")
+    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 2 and not (tmp_path / "model.safetensors").exists()
+    expected = reference_outputs(theirs.float(), batch)
+    actual = to_numpy(tfmodels.from_hf(tmp_path)(batch))
+    check_parity(
+        f"{dtype} shards: logits",
+        actual,
+        {"logits": expected.prediction_logits.detach(), "pair_logits": expected.seq_relationship_logits.detach()},
+    )
+
+
 @pytest.mark.data
 def test_minilm_equals_transformers_on_real_sentences():
     folder = datasets.minilm()

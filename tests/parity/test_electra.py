@@ -51,6 +51,16 @@ SIZES = {
         "layer_norm_eps": 1e-3,
         "position_embedding_type": "relative_key",
     },
+    "relu": {
+        "vocab_size": 51,
+        "embedding_size": 9,
+        "hidden_size": 18,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 3,
+        "intermediate_size": 23,
+        "max_position_embeddings": 13,
+        "hidden_act": "relu",
+    },
 }
 
 

@@ -15,6 +15,7 @@ from tests.parity.support import reference, save_and_load
 from tests.parity.weights import compare_gradients, factors, randomise
 from tests.support import check_parity, to_numpy, token_batch
 from tfmodels.interop.transformer_xl import FAMILY
+from tfmodels.models import TextClassifier
 from tfmodels.models.transformer_xl import AdaptiveLM, TransformerXLBackbone
 
 pytestmark = pytest.mark.parity
@@ -165,6 +166,31 @@ def test_without_memory_every_layer_equals_transformers(sizes, tmp_path):
         lambda: ops.sum(ours(batch)["sequence_output"] * factor),
         theirs,
         (states * torch.tensor(factor)).sum(),
+    )
+
+
+@pytest.mark.parametrize("from_ours", [False, True], ids=["theirs", "ours"])
+def test_texts_are_classified_as_transformers_does(from_ours, tmp_path):
+    sizes = {**SIZES["one table, normalised first"], "mem_len": 0, "num_labels": 3, "pad_token_id": 0}
+    theirs, batch = transformer_xl("TransfoXLForSequenceClassification", sizes), token_batch([5, 1, 9])
+    ours, name = save_and_load(theirs, tmp_path), "TransfoXLForSequenceClassification"
+    assert type(ours) is TextClassifier
+    assert ours.count_params() == sum(p.numel() for p in theirs.parameters())
+    if from_ours:
+        tfmodels.to_hf(randomise(ours), tmp_path / "ours")
+        # Padding has no id here: transformers, which looks for one, has to be told.
+        theirs, report = type(theirs).from_pretrained(tmp_path / "ours", pad_token_id=0, output_loading_info=True)
+        missing = [key for key in report["missing_keys"] if "inv_freq" not in key]
+        assert missing == report["unexpected_keys"] == report["mismatched_keys"] == []
+    expected = theirs.eval()(torch.tensor(batch["token_ids"]).long()).logits
+    check_parity(f"{name}: logits", to_numpy(ours(batch)), {"logits": expected.detach()})
+    factor = factors(expected.shape)
+    compare_gradients(
+        name,
+        FAMILY.entries(ours),
+        lambda: ops.sum(ours(batch)["logits"] * factor),
+        theirs,
+        (expected * torch.tensor(factor)).sum(),
     )
 
 

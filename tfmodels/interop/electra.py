@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfmodels.errors import UserError
 from tfmodels.interop import bert
 from tfmodels.interop.family import Family
 from tfmodels.interop.weights import Entry, linear_entries, norm_entries
@@ -15,11 +14,6 @@ from tfmodels.models.tasks import ReplacedTokenDetector
 
 def config_from_hf(values: dict) -> ElectraConfig:
     """An `ElectraConfig` from the contents of config.json."""
-    # transformers' heads keep gelu whatever the encoder has: where that is gelu too there is one activation.
-    if values.get("hidden_act", "gelu") != "gelu":
-        raise UserError(
-            f"hidden_act {values['hidden_act']!r} is not supported for ELECTRA: its checkpoints have 'gelu'."
-        )
     # What config.json may leave out has ELECTRA's defaults, not BERT's.
     defaults = {"embedding_size": 128, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
     config = bert.config_from_hf({**defaults, **values})
@@ -28,10 +22,6 @@ def config_from_hf(values: dict) -> ElectraConfig:
 
 def config_to_hf(config: ElectraConfig) -> dict:
     """The contents of config.json for an `ElectraConfig`."""
-    if config.activation != "gelu":
-        raise UserError(
-            f"Hugging Face's ELECTRA has gelu in its heads: activation={config.activation!r} cannot be saved."
-        )
     values = bert.config_to_hf(config.replace(embedding_dim=None))
     return {**values, "model_type": "electra", "embedding_size": config.embedding_dim or config.hidden_dim}
 

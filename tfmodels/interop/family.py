@@ -25,6 +25,8 @@ class Family:
         backbone_entries: `backbone_entries(backbone, prefix)`, where its variables lie. An optional entry is a part
             that transformers leaves out of some models, such as BERT's pooler.
         head_entries: `head_entries(task)`, where the variables of the task's head lie.
+        has_counterpart: `has_counterpart(task)`, whether transformers has this very task, where its class alone does
+            not say so.
         with_optional: The tasks whose counterparts in transformers have the optional parts.
         tied: Tensors that are another tensor once more, by name: duplicate -> original.
         ignored: Endings of the names of tensors that hold nothing learned, such as buffers.
@@ -38,6 +40,7 @@ class Family:
     config_to_hf: Callable
     backbone_entries: Callable
     head_entries: Callable
+    has_counterpart: Callable = lambda task: True
     with_optional: tuple[type, ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = (".position_ids", ".token_type_ids")

@@ -88,7 +88,7 @@ def from_hf(directory, *, task: type | None = None, dtype=None, **task_settings)
     model = backbone if is_backbone else wanted(backbone, **task_settings)
 
     tensors = with_originals(tensors, family.tied)
-    has_counterpart = wanted in family.architectures.values() and not is_backbone and _pools_as_its_family(model)
+    has_counterpart = not is_backbone and _has_counterpart(model, family)
     if wanted is saved_class and has_counterpart:
         entries, scope, has_head = list(family.entries(model)), "", True
     else:
@@ -144,7 +144,7 @@ def to_hf(model, directory, *, labels=None) -> Path:
     backbone = model if isinstance(model, Backbone) else model.backbone
     family = _family_of(type(backbone))
     names = {ours: theirs for theirs, ours in family.architectures.items()}
-    if type(model) not in names or not _pools_as_its_family(model):
+    if not isinstance(model, Backbone) and not _has_counterpart(model, family):
         raise UserError(f"transformers has no counterpart of this {type(model).__name__}: save its backbone instead.")
     values = {**family.config_to_hf(backbone.config), "architectures": [names[type(model)]], "torch_dtype": "float32"}
     if isinstance(model, SpanClassifier):
@@ -194,11 +194,13 @@ def _family(model_type, directory) -> Family:
     return _load(model_type)
 
 
-def _pools_as_its_family(model):
-    if not isinstance(model, TextClassifier):
+def _has_counterpart(task, family):
+    if type(task) not in family.architectures.values() or not family.has_counterpart(task):
+        return False
+    if not isinstance(task, TextClassifier):
         return True
-    own = model.backbone.make_classifier_pooling(model.settings["dropout"])
-    return type(model.settings["pooling"]) is type(own)
+    own = task.backbone.make_classifier_pooling(task.settings["dropout"])
+    return type(task.settings["pooling"]) is type(own)
 
 
 def _warn(text):

@@ -8,6 +8,7 @@ from tfmodels.errors import UserError
 from tfmodels.interop.family import Family
 from tfmodels.interop.views import Columns
 from tfmodels.interop.weights import Entry, linear_entries, norm_entries
+from tfmodels.models import TextClassifier
 from tfmodels.models.transformer_xl import AdaptiveLM, TransformerXLBackbone, TransformerXLConfig
 
 # Our field -> Hugging Face's.
@@ -109,8 +110,11 @@ def backbone_entries(backbone: TransformerXLBackbone, prefix: str) -> Iterator[E
         yield from norm_entries(f"{names}.layer_norm", block.feed_forward_norm)
 
 
-def head_entries(task: AdaptiveLM) -> Iterator[Entry]:
+def head_entries(task: AdaptiveLM | TextClassifier) -> Iterator[Entry]:
     """Where the variables of the task's head lie."""
+    if isinstance(task, TextClassifier):
+        yield Entry("score.weight", task.head.logits.kernel, transpose=True)
+        return
     softmax = task.head.softmax
     if softmax.cutoffs:
         yield Entry("crit.cluster_weight", softmax.cluster_kernel)
@@ -123,14 +127,26 @@ def head_entries(task: AdaptiveLM) -> Iterator[Entry]:
             yield Entry(f"crit.out_projs.{index}", projection)
 
 
+def has_counterpart(task) -> bool:
+    """Whether transformers has this very task: it classifies vectors of as many numbers as an embedding has."""
+    config = task.backbone.config
+    return not isinstance(task, TextClassifier) or config.embedding_dim in (None, config.hidden_dim)
+
+
 FAMILY = Family(
     backbone=TransformerXLBackbone,
     prefix="transformer.",
-    architectures={"TransfoXLModel": TransformerXLBackbone, "TransfoXLLMHeadModel": AdaptiveLM},
+    architectures={
+        "TransfoXLModel": TransformerXLBackbone,
+        "TransfoXLLMHeadModel": AdaptiveLM,
+        # For batches of several texts it wants a pad_token_id in config.json: padding has no id here.
+        "TransfoXLForSequenceClassification": TextClassifier,
+    },
     config_from_hf=config_from_hf,
     config_to_hf=config_to_hf,
     backbone_entries=backbone_entries,
     head_entries=head_entries,
+    has_counterpart=has_counterpart,
     # More clusters than any model has.
     tied={f"crit.out_layers.{i}.weight": f"transformer.word_emb.emb_layers.{i}.weight" for i in range(16)},
     ignored=(".inv_freq",),

@@ -22,12 +22,16 @@ class Backbone(keras.Model):
 
     Call arguments:
         inputs: A dict of `token_ids` int32[B, T], `segment_ids` int32[B, T] and `padding_mask` bool[B, T], True at
-            real tokens. Ids are from 0 to V - 1 and T is at most `max_length`: neither is looked at here, where it
-            would cost every step (`Batches.check` and `serving.export_savedmodel` do). TensorFlow refuses too large an
-            id on a CPU and takes zeros for it on a GPU, JAX takes NaN; -1 is the last row of the table for both.
+            real tokens. Ids are from 0 to V - 1 and T is at most `max_length`. Ids are not looked at here, nor is T in
+            a graph of unknown length: it would cost every step (`Batches.check` and `serving.export_savedmodel` do).
+            TensorFlow refuses too large an id on a CPU and takes zeros for it on a GPU, JAX takes NaN; -1 is the last
+            row of the table for both.
 
     Returns:
         A dict of `sequence_output` float[B, T, D] and `pooled_output` float[B, D].
+
+    Raises:
+        UserError: T is above `max_length`, where it is known.
     """
 
     config_class: type
@@ -106,6 +110,11 @@ class Backbone(keras.Model):
     def prediction_activation(self):
         """The name of the activation in the family's head of masked language modelling."""
         return self.config.activation
+
+    @property
+    def classifier_has_bias(self):
+        """Whether a text classifier of the family adds a bias to its logits."""
+        return True
 
     def with_intermediates(self) -> keras.Model:
         """A model on the same layers and weights whose outputs also hold the named intermediates.

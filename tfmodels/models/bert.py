@@ -324,6 +324,10 @@ def _bert(layers, heads, hidden, **changes):
 
 _TURC = "arXiv:1908.08962, table 1"
 _DEVLIN = "arXiv:1810.04805, section 3"
+_RELEASED = "google-research/bert; arXiv:1810.04805"
+_SPANBERT = "arXiv:1907.10529, section 4.2"
+_UNILM = "arXiv:1905.03197, section 2.5"
+_CASED = {"vocabulary_size": 28_996}
 
 BACKBONE = BertBackbone
 PRESETS = {
@@ -333,5 +337,35 @@ PRESETS = {
     "bert_medium": Preset(_bert(8, 8, 512), 41_373_184, _TURC),
     "bert_base": Preset(_bert(12, 12, 768), 109_482_240, _DEVLIN),
     "bert_large": Preset(_bert(24, 16, 1024), 335_141_888, _DEVLIN),
+    "bert_l2_h256": Preset(_bert(2, 4, 256), 9_591_040, _TURC),
+    "bert_l2_h512": Preset(_bert(2, 8, 512), 22_458_880, _TURC),
+    "bert_l2_h768": Preset(_bert(2, 12, 768), 38_603_520, _TURC),
+    "bert_l4_h128": Preset(_bert(4, 2, 128), 4_782_464, _TURC),
+    "bert_l4_h768": Preset(_bert(4, 12, 768), 52_779_264, _TURC),
+    "bert_l6_h128": Preset(_bert(6, 2, 128), 5_179_008, _TURC),
+    "bert_l6_h256": Preset(_bert(6, 4, 256), 12_750_080, _TURC),
+    "bert_l6_h512": Preset(_bert(6, 8, 512), 35_068_416, _TURC),
+    "bert_l6_h768": Preset(_bert(6, 12, 768), 66_955_008, _TURC),
+    "bert_l8_h128": Preset(_bert(8, 2, 128), 5_575_552, _TURC),
+    "bert_l8_h256": Preset(_bert(8, 4, 256), 14_329_600, _TURC),
+    "bert_l8_h768": Preset(_bert(8, 12, 768), 81_130_752, _TURC),
+    "bert_l10_h128": Preset(_bert(10, 2, 128), 5_972_096, _TURC),
+    "bert_l10_h256": Preset(_bert(10, 4, 256), 15_909_120, _TURC),
+    "bert_l10_h512": Preset(_bert(10, 8, 512), 47_677_952, _TURC),
+    "bert_l10_h768": Preset(_bert(10, 12, 768), 95_306_496, _TURC),
+    "bert_l12_h128": Preset(_bert(12, 2, 128), 6_368_640, _TURC),
+    "bert_l12_h256": Preset(_bert(12, 4, 256), 17_488_640, _TURC),
+    "bert_l12_h512": Preset(_bert(12, 8, 512), 53_982_720, _TURC),
+    # The cased vocabulary, and those of other languages, as released.
+    "bert_base_cased": Preset(_bert(12, 12, 768, **_CASED), 108_310_272, _DEVLIN),
+    "bert_large_cased": Preset(_bert(24, 16, 1024, **_CASED), 333_579_264, _DEVLIN),
+    "bert_base_multilingual_cased": Preset(_bert(12, 12, 768, vocabulary_size=119_547), 177_853_440, _RELEASED),
+    "bert_base_multilingual_uncased": Preset(_bert(12, 12, 768, vocabulary_size=105_879), 167_356_416, _RELEASED),
+    "bert_base_chinese": Preset(_bert(12, 12, 768, vocabulary_size=21_128), 102_267_648, _RELEASED),
+    "spanbert_base": Preset(_bert(12, 12, 768, **_CASED), 108_310_272, _SPANBERT),
+    "spanbert_large": Preset(_bert(24, 16, 1024, **_CASED), 333_579_264, _SPANBERT),
+    # A pair of segments, or one, for each of its language models.
+    "unilm_base": Preset(_bert(12, 12, 768, num_segments=6, **_CASED), 108_313_344, _UNILM),
+    "unilm_large": Preset(_bert(24, 16, 1024, num_segments=6, **_CASED), 333_583_360, _UNILM),
     "minilm_l6": Preset(_bert(6, 12, 384), 22_713_216, "all-MiniLM-L6-v2; arXiv:2002.10957"),
 }

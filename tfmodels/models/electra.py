@@ -3,7 +3,8 @@
 It differs from BERT in three things. The embeddings have a size of their own, `embedding_dim`, and a linear map from it
 to D, so that a small generator can share them: hand one `TextEmbedding` to both (`shared_embeddings`). There is no
 pooler: `pooled_output` is the first token's vector, and a text classifier puts a dense layer on it. The heads of
-pre-training are `MaskedLM` on the generator and `ReplacedTokenDetector` on the discriminator.
+pre-training are `MaskedLM` on the generator and `ReplacedTokenDetector` on the discriminator. The generator's head has
+gelu, as in transformers; in the released code it has the layers' activation, which in all released models is gelu.
 
 Cost: BERT's.
 """
@@ -36,6 +37,7 @@ class ElectraBackbone(BertBackbone):
     """
 
     config_class = ElectraConfig
+    prediction_activation = "gelu"
 
     @classmethod
     def make_parts(cls, config, dtype):

@@ -94,13 +94,14 @@ class Task(keras.Model):
 class _Head(Layer):
     """Dropout and a linear map, on float32 logits whatever the backbone's precision."""
 
-    def __init__(self, units, dropout=0.0, pooling=None, **kwargs):
+    def __init__(self, units, dropout=0.0, pooling=None, use_bias=True, **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.dropout = dropout
         self.pooling = pooling
+        self.use_bias = use_bias
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
-        self.logits = Projection(units, dtype="float32", name="logits")
+        self.logits = Projection(units, use_bias=use_bias, dtype="float32", name="logits")
 
     def build(self, features_shape):
         self.logits.build(features_shape[self._source][-1:])
@@ -190,7 +191,8 @@ class TextClassifier(Task):
 
     @classmethod
     def make_head(cls, backbone, num_classes, dropout, pooling):
-        return _PooledHead(num_classes, dropout, pooling, dtype=backbone.dtype_policy, name="head")
+        use_bias = backbone.classifier_has_bias
+        return _PooledHead(num_classes, dropout, pooling, use_bias, dtype=backbone.dtype_policy, name="head")
 
     def predictions(self, outputs):
         logits = ops.cast(outputs["logits"], "float32")

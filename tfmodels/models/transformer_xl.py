@@ -181,6 +181,8 @@ class TransformerXLBackbone(RecurrentBackbone):
     """
 
     config_class = TransformerXLConfig
+    # As transformers classifies; the last normalisation has a bias.
+    classifier_has_bias = False
 
     @classmethod
     def make_parts(cls, config, dtype):
@@ -355,9 +357,24 @@ class AdaptiveLM(RecurrentLM):
         return _AdaptiveHead(softmax, dtype=backbone.dtype_policy, name="head")
 
 
+def _characters(vocabulary_size):
+    return TransformerXLConfig(
+        vocabulary_size=vocabulary_size,
+        num_layers=24,
+        num_heads=8,
+        hidden_dim=1024,
+        intermediate_dim=3072,
+        cutoffs=(),
+        dropout=0.15,
+        attention_dropout=0.15,
+        memory_length=768,
+    )
+
+
 BACKBONE = TransformerXLBackbone
 PRESETS = {
-    # The paper gives 151M, 257M and 41M. The large model is the one that was released: it has 284M with d_inner = 4096.
+    # The paper gives 151M, 257M, 41M, 277M twice and 0.8B. The large model is the one that was released: it has 284M
+    # with d_inner = 4096. Its others (88M, 0.46B; 24M of Penn Treebank) have no published sizes that count so.
     "transformer_xl_standard": Preset(
         TransformerXLConfig(), 150_850_870, "arXiv:1901.02860, table 1 (WikiText-103, standard)"
     ),
@@ -387,5 +404,28 @@ PRESETS = {
         ),
         41_066_496,
         "arXiv:1901.02860, table 2 (enwik8, 12 layers)",
+    ),
+    "transformer_xl_enwik8_large": Preset(
+        _characters(204), 277_278_720, "arXiv:1901.02860, table 2 (enwik8, 24 layers); sizes as released"
+    ),
+    "transformer_xl_text8": Preset(
+        _characters(27), 277_097_472, "arXiv:1901.02860, table 3 (text8); sizes as released"
+    ),
+    "transformer_xl_one_billion_word": Preset(
+        TransformerXLConfig(
+            vocabulary_size=793_471,
+            num_layers=24,
+            num_heads=16,
+            hidden_dim=1280,
+            intermediate_dim=8192,
+            cutoffs=(60_000, 100_000, 640_000),
+            shrinkage=4,
+            tie_projections=False,
+            dropout=0.05,
+            attention_dropout=0.05,
+            memory_length=32,
+        ),
+        838_381_548,
+        "arXiv:1901.02860, table 4 (One Billion Word, large); sizes as released",
     ),
 }
