@@ -146,7 +146,7 @@ def _made_rows(vocabulary, rows, thinned: int):
         source = vocabulary.counter(True)
         source.add(parts[0])
     tokenizer = vocabulary.train(source, _VOCABULARY // (8 if thinned > 1 else 1), True)
-    form = rows(Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id))
+    form = rows(Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id, vocabulary.format))
     made = []
     for part in parts:
         sentences = [found for paragraph in part if (found := split_sentences(paragraph))]
@@ -208,7 +208,7 @@ def _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, oper
     with tempfile.TemporaryDirectory() as directory:
         history = fit(model, batches, validation, config, directory, verbose=0)
     every = _batches(train, range(len(train)), chosen, tokenizer, seed)
-    judgement = judge(chosen, model, history, every.batches.token_ids, validation, tokenizer)
+    judgement = judge(chosen, model, history, config.monitor, every.batches.token_ids, validation, tokenizer)
     return {
         "steps": steps,
         "tokens": int(batches.batches.lengths.sum()),

@@ -4,9 +4,10 @@
     python -m benchmarks.pretraining --precision bfloat16
 
 Both sides are `bert_small` with one vocabulary, on the same text, and take whole training steps, the masking in tf.data
-included: corruption, loss, gradient, clipping and AdamW. Ours packs sentences into full rows; KerasHub's preprocessor
-makes a row of each paragraph, by default padded to 512 tokens, and cuts longer ones, so that it trains on a little
-less. Both compute the prediction head at masked positions only. Neither is compiled by XLA.
+included: corruption, loss, gradient, clipping and AdamW. Ours packs sentences into full rows, in which attention stays
+within each paragraph; KerasHub's preprocessor makes a row of each paragraph, by default padded to 512 tokens, and cuts
+longer ones, so that it trains on a little less. Both compute the prediction head at masked positions only. Neither is
+compiled by XLA.
 """
 
 from __future__ import annotations
@@ -114,22 +115,25 @@ def _our_batches(paragraphs, vocabulary):
     tokenizer = WordPieceTokenizer(vocabulary)
     documents = [tokenizer(tf.constant(split_sentences(text))).to_list() for text in paragraphs]
     frame = Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id)
-    rows = [row.token_ids for row in FullSentences(frame).examples(documents)]
-    batches = Batches(tf.ragged.constant(rows, tf.int32), {"row": np.arange(len(rows))}, _BATCH)
+    rows = list(FullSentences(frame).examples(documents))
+    token_ids, document_ids = (
+        tf.ragged.constant([getattr(row, name) for row in rows], tf.int32) for name in ("token_ids", "document_ids")
+    )
+    batches = Batches(token_ids, {"row": np.arange(len(rows)), "document_ids": document_ids}, _BATCH)
     special = tokenizer.special_token_ids()
     replace = BertReplacement(tokenizer.mask_token_id, tokenizer.vocabulary_size(), special)
     corruption = MaskedText(TokenMasking(0.15, 20), replace)
-    return CorruptedBatches(batches, corruption, special_ids=special), sum(map(len, rows))
+    return CorruptedBatches(batches, corruption, special_ids=special), int(batches.lengths.sum())
 
 
 def _our_epoch(model, precision, vocabulary, batches):
     import tfmodels
-    from tfmodels.objectives import MaskedLanguageModel, Pretrainer
+    from tfmodels.objectives import MaskedLanguageModel, Pretrainer, by_document
     from tfmodels.training import adamw, policy_for
 
     sizes = {"vocabulary_size": len(vocabulary), "max_sequence_length": _LENGTH}
     backbone = tfmodels.create_model(model, dtype=policy_for(precision), **sizes)
-    pretrainer = Pretrainer(backbone, [MaskedLanguageModel()])
+    pretrainer = Pretrainer(backbone, [MaskedLanguageModel()], by_document)
     pretrainer.compile(adamw(1e-4, weight_decay=0.01, clip_norm=1.0), jit_compile=False)
     return _epoch(pretrainer, batches.dataset(0, _MANY), len(batches))
 

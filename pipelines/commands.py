@@ -177,7 +177,7 @@ def text_classification_command(
 )
 @click.option("--field", default="text", show_default=True, help="The field of the text in JSON Lines.")
 @click.option("--validation", default=0.05, show_default=True, help="The fraction of documents that is held out.")
-@click.option("--objective", default="bert", show_default=True, help=f"What to learn: {', '.join(OBJECTIVES)}.")
+@click.option("--objective", help=f"What to learn: {', '.join(OBJECTIVES)}.  [default: bert]")
 @click.option("--model", "preset", metavar="PRESET", help="A preset of `tfmodels list`.  [default: the objective's]")
 @click.option(
     "--output",
@@ -216,10 +216,12 @@ def pretraining_command(files, corpus_format, field, validation, output, name, c
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from pipelines.pretraining.job import JobConfig, run_job
 
-    if options["objective"] not in OBJECTIVES:
-        raise UserError(f"there is no objective {options['objective']!r}: {nearest(options['objective'], OBJECTIVES)}")
+    objective = options["objective"]
+    if objective is not None and objective not in OBJECTIVES:
+        raise UserError(f"there is no objective {objective!r}: {nearest(objective, OBJECTIVES)}")
     settings = _read_config(config) if config else {}
-    settings.setdefault("objective", options["objective"])
+    if objective is not None:
+        settings["objective"] = objective
     _put(settings, "encoder", preset=options["preset"])
     _put(settings, "vocabulary", size=options["vocabulary_size"], folder=options["vocabulary"])
     _put(settings, "rows", sequence_length=options["sequence_length"])
@@ -376,9 +378,21 @@ def _exit_with(run) -> None:
     sys.exit(0 if pushed else 1)
 
 
+def _on_this_machine(values: dict) -> dict:
+    """Refuses a recipe for several machines: each would run the whole pipeline, and wait for the others forever."""
+    if values.get("strategy") == "multi_worker":
+        raise UserError(
+            "tfmodels run trains on one machine: choose the strategy 'mirrored', or train by a script of your own on "
+            "every machine (docs/training.md)."
+        )
+    return values
+
+
 def _read_config(path: str) -> dict:
     try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+        settings = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_on_this_machine)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a JSON file.") from error
     except ValueError as error:

@@ -23,6 +23,24 @@ from pipelines.components.files import local_copy
 BASELINES = ("unigram", "visible bigram", "bigram")
 
 
+def shortfalls(judgement: dict, baseline: str) -> list[str]:
+    """What a model is not good enough in, a sentence each.
+
+    Args:
+        judgement: The Trainer's. Its "judged" names what is: the "loss" of the predicted tokens, which must be below
+            the baseline's; and "detection", the loss of a discriminator, below that of the tokens' frequencies.
+        baseline: One of `BASELINES`.
+    """
+    bounds = {
+        "loss": (judgement["loss"], judgement["baselines"][baseline], f"held-out loss is not below the {baseline}"),
+    }
+    if "detection" in judgement:
+        told = judgement["figures"]["discriminator_loss"], judgement["detection"]["unigram"]
+        bounds["detection"] = (*told, "loss at telling replaced tokens is not below the unigram")
+    found = (bounds[name] for name in judgement["judged"])
+    return [f"Its {what} model's: train longer." for loss, bound, what in found if not loss < bound]
+
+
 class BaselineGateSpec(ComponentSpec):
     """The component's interface."""
 
@@ -42,7 +60,7 @@ class BaselineGateExecutor(BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         with local_copy(artifact_utils.get_single_instance(input_dict["model_run"]).uri) as folder:
             judgement = json.loads((Path(folder) / "history.json").read_text(encoding="utf-8"))["judgement"]
-        passed = judgement["loss"] < judgement["baselines"][exec_properties["baseline"]]
+        passed = not shortfalls(judgement, exec_properties["baseline"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         io_utils.write_string_file(f"{blessing.uri}/{'BLESSED' if passed else 'NOT_BLESSED'}", "")
         blessing.set_int_custom_property("blessed", int(passed))

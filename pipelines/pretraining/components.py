@@ -347,7 +347,8 @@ def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
     starts = tokenizer.word_starts()
     pieces = tokenizer.get_vocabulary()
     chosen = recipe(settings["objective"])
-    frame = Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    form = preprocessor.format
+    frame = Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id, form)
     # What is told of a token rides on its number: formats hand numbers on as they are.
     has_capitals = "capitals" in chosen.columns
     tokenised = _sentences(tokenizer, [text for _, text in sorted(documents)], has_capitals)

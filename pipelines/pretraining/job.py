@@ -86,7 +86,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     from pipelines.components.baseline_gate import BASELINES
     from pipelines.components.configuration import from_dict
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
-    from pipelines.pretraining.recipes import RECIPES, recipe
+    from pipelines.pretraining.recipes import RECIPES, check_encoder, recipe
     from tfmodels.interop.hf import check_configuration
     from tfmodels.models.config import nearest
     from tfmodels.text import read_lines, read_names
@@ -99,8 +99,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
         training=str(output / "training"),
         metadata=str(output / "metadata.sqlite"),
     )
-    fit = {**dataclasses.asdict(PretrainingConfig.fit), **job.settings.get("fit", {})}
-    config = from_dict(PretrainingConfig, {**job.settings, "fit": fit, "paths": dataclasses.asdict(paths)})
+    config = from_dict(PretrainingConfig, {**job.settings, "paths": dataclasses.asdict(paths)})
     preset = config.encoder.preset or recipe(config.objective).preset
     shards = max(1, min(config.rows.shards, report.documents["train"] // _DOCUMENTS_A_SHARD))
     config = dataclasses.replace(config, rows=dataclasses.replace(config.rows, shards=shards))
@@ -109,6 +108,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     for name, value in chosen.overrides.items():
         if name in config.encoder.overrides:
             raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
+    check_encoder(config.objective, preset, config.encoder.overrides)
     backbone, published = tfmodels.describe_model(preset)
     # What could not be saved in the end is refused here too.
     check_configuration(backbone, published.config.replace(**chosen.overrides, **config.encoder.overrides))
@@ -192,6 +192,8 @@ def _describe(console: Console, report: CorpusReport) -> None:
 
 
 def _show(console: Console, output: Path, name: str, results: dict) -> None:
+    from pipelines.components.baseline_gate import shortfalls
+
     judgement = results["judgement"]
     table = Table("held-out predictions", "nats", "perplexity", title=f"{results['objective']} ({results['preset']})")
     losses = {"this model": judgement["loss"], **{f"{k} model": v for k, v in judgement["baselines"].items()}}
@@ -212,10 +214,8 @@ def _show(console: Console, output: Path, name: str, results: dict) -> None:
     shown = escape(str(output))
     if results["pushed"] is None:
         console.print("[bold red]The encoder was not pushed.[/]")
-        baseline = results["config"]["baseline"]
-        if judgement["loss"] >= judgement["baselines"][baseline]:
-            console.print(f"  [red]•[/] Its held-out loss is not below the {baseline} model's: train longer.")
-        for problem in results["gate"]["problems"]:
+        short = shortfalls(judgement, results["config"]["baseline"])
+        for problem in (*short, *results["gate"]["problems"]):
             console.print(f"  [red]•[/] {escape(problem)}")
     else:
         console.print(f"[bold green]Pushed version {results['pushed']['version']}[/] to {shown}/serving/{name}")

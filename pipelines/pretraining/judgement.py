@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfmodels.objectives import ElectraPretrainer, NgramBaselines, next_tokens_of, predictions_of
+from tfmodels.objectives import Adversarial, ElectraPretrainer, NgramBaselines, next_tokens_of, predictions_of
 from tfmodels.objectives.objectives import logits_at
 
 
-def judge(chosen, model, history, token_ids: tf.RaggedTensor, validation, tokenizer) -> dict:
+def judge(chosen, model, history, monitor: str, token_ids: tf.RaggedTensor, validation, tokenizer) -> dict:
     """The encoder's loss on held-out predictions beside what simple models reach there, in nats a prediction.
 
     Args:
         chosen: The recipe.
         model: What was trained.
         history: What `fit` returned.
+        monitor: The figure that told `fit` which epoch to keep.
         token_ids: Ragged int[rows, None], the training rows.
         validation: The held-out batches: `CorruptedBatches`, or `TextStreams` where the next token is predicted.
         tokenizer: The rows'.
@@ -24,17 +25,23 @@ def judge(chosen, model, history, token_ids: tf.RaggedTensor, validation, tokeni
     if chosen.corruption is None:
         special -= {tokenizer.sep_token_id}  # where a text ends is to be predicted as well
     baselines = NgramBaselines(token_ids.flat_values, token_ids.row_splits, tokenizer.vocabulary_size(), special)
-    best = int(np.argmin(history["val_loss"]))
+    watched = np.array(history[monitor])
+    # Of epochs that are equally good `fit` keeps the last.
+    best = np.flatnonzero(watched == (watched.min() if monitor.endswith("loss") else watched.max()))[-1]
     figures = {name.removeprefix("val_"): values[best] for name, values in history.items() if name.startswith("val_")}
     if chosen.corruption is None:
         labels, before, hidden = next_tokens_of(validation.in_order())
     else:
-        labels, before, hidden = predictions_of(validation.in_order(), validation.batches.in_order())
+        originals = validation.batches
+        step = originals.step if chosen.streams else None
+        labels, before, hidden = predictions_of(validation.in_order(), originals.in_order(), step)
     losses = dict(baselines.losses(labels, before))
     # What the model has to go by where several tokens in a row are hidden.
     losses["visible bigram"] = baselines.losses(labels, np.where(hidden, -1, before))["bigram"]
-    judgement = {"loss": figures[chosen.figure], "baselines": losses, "figures": figures}
+    judgement = {"loss": figures[chosen.figure], "baselines": losses, "figures": figures, "judged": ["loss"]}
     if isinstance(model, ElectraPretrainer):
+        # The discriminator is the encoder. A generator that plays against it need not guess well.
+        judgement["judged"] = ["detection"] if isinstance(model.learning, Adversarial) else ["loss", "detection"]
         judgement["detection"] = baselines.detection_losses(*_verdicts_asked(model, validation))
     return judgement
 

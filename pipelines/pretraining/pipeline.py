@@ -79,7 +79,7 @@ def create_pipeline(config: PretrainingConfig) -> Pipeline:
             "training": config.paths.training,
             # The trained weights depend on the first, the artifact also on the second.
             "code": code_fingerprint(*_TRAINING_CODE),
-            "export_code": code_fingerprint("serving"),
+            "export_code": code_fingerprint("serving", f"{_HERE}.judgement"),
         },
     )
     judge = BaselineGate(trainer.outputs["model"], trainer.outputs["model_run"], baseline=config.baseline)

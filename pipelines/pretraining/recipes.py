@@ -12,8 +12,18 @@ from collections.abc import Callable, Mapping
 import tfmodels
 from tfmodels import objectives
 from tfmodels.errors import UserError
-from tfmodels.models import AdaptiveLM, MaskedLM, PermutationLM, ReplacedTokenDetector
+from tfmodels.models import (
+    AdaptiveLM,
+    ElectraBackbone,
+    ErnieBackbone,
+    MaskedLM,
+    PermutationLM,
+    ReplacedTokenDetector,
+    TransformerXLBackbone,
+    XLNetBackbone,
+)
 from tfmodels.models.config import nearest
+from tfmodels.models.transformer_xl import RecurrentBackbone
 from tfmodels.objectives import documents
 from tfmodels.objectives.choosing import tokens
 from tfmodels.text import (
@@ -90,6 +100,7 @@ class Recipe:
         notes: Whether rare words have notes.
         generates: Whether a smaller generator proposes tokens.
         backwards: Whether half of the streams of training read their text from the end.
+        family: The class of the encoders that it trains; None trains all that have no memory.
         figure: The figure that is the loss of the predicted tokens.
         paper: Where it was published.
     """
@@ -109,6 +120,7 @@ class Recipe:
     notes: bool = False
     generates: bool = False
     backwards: bool = False
+    family: type | None = None
 
     @property
     def streams(self) -> bool:
@@ -130,6 +142,32 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UserError(f"there is no objective {name!r}: {nearest(name, RECIPES)}")
     return RECIPES[name]
+
+
+def check_encoder(name: str, preset: str, overrides: Mapping) -> None:
+    """Finds out, before anything runs, whether an objective trains an encoder.
+
+    Args:
+        name: The objective.
+        preset: The encoder's preset.
+        overrides: Fields of its configuration that differ.
+
+    Raises:
+        UserError: It does not; a model that fits is named.
+    """
+    chosen = recipe(name)
+    backbone, published = tfmodels.describe_model(preset)
+    if not issubclass(backbone, chosen.family) if chosen.family else issubclass(backbone, RecurrentBackbone):
+        raise UserError(f"{name} cannot train {preset}: choose another objective, or a model such as {chosen.preset}.")
+    if chosen.generates:
+        _generator_of(preset)
+    config = published.config.replace(**overrides)
+    # ELECTRA projects its embeddings behind the place where notes are read, ALBERT before it.
+    if chosen.notes and backbone is ElectraBackbone and config.embedding_dim not in (None, config.hidden_dim):
+        raise UserError(
+            f"{name} reads notes as wide as the encoder's states: set embedding_dim to {config.hidden_dim} among the "
+            f"encoder's overrides, or choose a model such as {chosen.preset}."
+        )
 
 
 def max_predictions(sequence_length: int, masked: float) -> int:
@@ -157,6 +195,13 @@ _SHARED_WITH_GENERATOR = frozenset(
 )
 
 
+def _generator_of(preset: str) -> str:
+    name = f"{preset}_generator"
+    if name not in tfmodels.list_models():
+        raise UserError(f"the objective needs a model with a generator, such as electra_small, not {preset}.")
+    return name
+
+
 def make_generator(preset, discriminator, policy, overrides=None):
     """ELECTRA's generator, in the size of the paper's, on the discriminator's embeddings.
 
@@ -169,9 +214,7 @@ def make_generator(preset, discriminator, policy, overrides=None):
     Raises:
         UserError: The preset has no generator, or an override changes what the two share.
     """
-    name = f"{preset}_generator"
-    if name not in tfmodels.list_models():
-        raise UserError(f"the objective needs a model with a generator, such as electra_small, not {preset}.")
+    name = _generator_of(preset)
     backbone, chosen = tfmodels.describe_model(name)
     ours, published = discriminator.config, tfmodels.describe_model(preset)[1].config
     # Sizes that the user has changed change the generator's in proportion.
@@ -467,6 +510,7 @@ RECIPES = {
         "arXiv:1907.12412",
         overrides={"num_tasks": 4},
         columns=("phrase_ids", "entity_ids", "capitals"),
+        family=ErnieBackbone,
         later=(
             Task("capitals", documents.DocSentences),
             Task("sentence_reordering", documents.SentenceReordering),
@@ -482,6 +526,7 @@ RECIPES = {
         "arXiv:1906.08237",
         masked=1 / 6,
         figure="loss",
+        family=XLNetBackbone,
     ),
     "xlnet_memory": Recipe(
         "xlnet_base",
@@ -492,6 +537,7 @@ RECIPES = {
         "arXiv:1906.08237, section 3.1",
         masked=1 / 6,
         figure="loss",
+        family=XLNetBackbone,
         backwards=True,
     ),
     "transformer_xl": Recipe(
@@ -504,6 +550,7 @@ RECIPES = {
         figure="loss",
         # Clusters want tokens in the order of their frequency, and many more of them.
         overrides={"cutoffs": ()},
+        family=TransformerXLBackbone,
     ),
     "tnf": Recipe(
         "bert_tiny",

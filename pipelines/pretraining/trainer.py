@@ -23,13 +23,13 @@ from tfx.utils import io_utils
 
 import tfmodels
 from pipelines.components.configuration import from_dict
-from pipelines.components.epoch_lines import EpochLines
+from pipelines.components.epoch_lines import EpochLines, progress
 from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.model_artifact import encoder_uri, keras_uri, save_keras
 from pipelines.components.precision import settled
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
 from pipelines.pretraining.judgement import judge
-from pipelines.pretraining.recipes import make_backbone, make_generator, max_predictions, recipe
+from pipelines.pretraining.recipes import RECIPES, WORDPIECE, make_backbone, make_generator, max_predictions, recipe
 from serving import export_savedmodel
 from tfmodels.errors import UserError
 from tfmodels.layers import MeanPooling
@@ -53,6 +53,8 @@ from tfmodels.training import Batches, FitConfig, fit, policy_for
 from tfmodels.training.strategies import is_chief, on_chief, strategy_for
 from tfmodels.training.tensorboard import Hyperparameters
 
+# More unknown tokens than known ones teach nothing.
+_MOST_UNKNOWN = 0.5
 _WARMUP_TEXTS = ("Language models learn from text.", "", "預訓練")
 
 
@@ -76,10 +78,9 @@ def run_fn(fn_args) -> None:
         overrides = {**memory, **chosen.overrides, **encoder.overrides}
         return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy_for(precision))
 
-    train, validation, rare_words = read_rows(
-        *(f"{examples}/Split-{split}/*" for split in ("train", "validation")), chosen, tokenizer, rows, config
-    )
-    directory = _training_directory(settings, [task.rows.token_ids for task in train])
+    patterns = [f"{examples}/Split-{split}/*" for split in ("train", "validation")]
+    train, validation, rare_words = read_rows(*patterns, chosen, tokenizer, rows, config, encoder)
+    directory = _training_directory(settings, patterns)
 
     def first_model(precision):
         return next(make_models(chosen, encoder, backbone(precision), rows, config, rare_words))[1]
@@ -97,7 +98,8 @@ def run_fn(fn_args) -> None:
         )
     seconds = time.monotonic() - started
     history = histories[-1][1]
-    judgement = judge(chosen, model, history, train[0].rows.token_ids, validation[0].batches, tokenizer)
+    learnt_from, held_out = train[0].rows.token_ids, validation[0].batches
+    judgement = judge(chosen, model, history, config.monitor, learnt_from, held_out, tokenizer)
     if config.precision != "float32" or config.strategy != "one":
         twin = backbone("float32")
         twin.set_weights(learner.get_weights())
@@ -150,7 +152,9 @@ class TaskBatches(NamedTuple):
     batches: Any
 
 
-def read_rows(train: str, validation: str, chosen, tokenizer, rows: RowsConfig, config: FitConfig):
+def read_rows(
+    train: str, validation: str, chosen, tokenizer, rows: RowsConfig, config: FitConfig, encoder: EncoderConfig
+):
     """The batches of a recipe, which it is judged by, and of the tasks that join it.
 
     Args:
@@ -160,17 +164,23 @@ def read_rows(train: str, validation: str, chosen, tokenizer, rows: RowsConfig, 
         tokenizer: The rows'.
         rows: How to read them.
         config: Their number in a batch, and the seed.
+        encoder: Its `reuse_length`, where it has one, is where the next stretch of a text begins.
 
     Returns:
         A list of `TaskBatches` for either, and the `RareWords` of the training rows or None.
+
+    Raises:
+        UserError: There are no rows, or the vocabulary knows less than half of their tokens.
     """
     masked = rows.masked or chosen.masked
     most = max_predictions(rows.sequence_length, masked)
     special_ids = tokenizer.special_token_ids()
+    step = encoder.overrides.get("reuse_length")
     originals = [
-        _batches(train, chosen, rows, config, backwards=chosen.backwards),
-        _batches(validation, chosen, rows, config),
+        _batches(train, chosen, rows, config, step, backwards=chosen.backwards),
+        _batches(validation, chosen, rows, config, step),
     ]
+    _check_known(originals[0][0].token_ids, tokenizer)
     rare_words = None
     if chosen.notes:
         least, often = rows.rare_words
@@ -225,7 +235,7 @@ def mixed(tasks: list[TaskBatches], config: FitConfig):
     return MixedBatches(batches, schedule, config.epochs, config.seed)
 
 
-def _batches(pattern: str, chosen, rows: RowsConfig, config: FitConfig, backwards=False) -> list:
+def _batches(pattern: str, chosen, rows: RowsConfig, config: FitConfig, step=None, backwards=False) -> list:
     """The rows of every task."""
     within_documents = rows.within_documents
     told = ("special_mask", "word_starts", *chosen.columns, *(("document_ids",) if within_documents else ()))
@@ -244,8 +254,17 @@ def _batches(pattern: str, chosen, rows: RowsConfig, config: FitConfig, backward
     columns = {name: tf.concat([tf.cast(batch[name], tf.int32) for batch in parsed], axis=0) for name in features}
     if chosen.streams:
         targets = {name: columns[name] for name in told}
-        settings = {"both_directions": backwards, "targets": targets, "seed": config.seed}
-        return [TextStreams(columns["token_ids"], config.batch_size, rows.sequence_length, **settings)]
+        streams = TextStreams(
+            columns["token_ids"],
+            config.batch_size,
+            rows.sequence_length,
+            step=step,
+            both_directions=backwards,
+            segment_ids=columns["segment_ids"],
+            targets=targets,
+            seed=config.seed,
+        )
+        return [streams]
     numbers = np.arange(columns["label"].shape[0])
     if not chosen.later:
         return [_task_batches(columns, numbers, told, chosen.pair, config)]
@@ -270,17 +289,34 @@ def _task_batches(columns: dict, numbers, told, target: str | None, config: FitC
     )
 
 
-def _training_directory(settings: dict, train: list[tf.RaggedTensor]) -> Path:
-    """Where `fit` keeps its state: a folder named by all that the result depends on."""
+def _check_known(token_ids: tf.RaggedTensor, tokenizer) -> None:
+    """Logs the share of the rows' ordinary tokens that are unknown, and refuses an absurd one."""
+    found, unknown = token_ids.flat_values.numpy(), tokenizer.unk_token_id
+    special = set(tokenizer.special_token_ids()) - {unknown}
+    share = float(np.mean(found[~np.isin(found, list(special))] == unknown))
+    progress.info("%.1f%% of the tokens are unknown to the vocabulary", 100 * share)
+    if share > _MOST_UNKNOWN:
+        others = ", ".join(name for name, other in RECIPES.items() if other.vocabulary is not WORDPIECE)
+        raise UserError(
+            f"{share:.0%} of the tokens are unknown to the vocabulary: take byte-level BPE or SentencePiece, as the "
+            f"objectives {others} do, or a tokeniser of this language by --vocabulary."
+        )
+
+
+def _training_directory(settings: dict, rows) -> Path:
+    """Where `fit` keeps its state: a folder named by all that the result depends on, the files `rows` among it."""
     if is_remote(settings["training"]):
         raise UserError(
             f"training cannot keep its state in {settings['training']}: give a folder that the Trainer's machine has."
         )
     named = {name: value for name, value in settings.items() if name not in ("training", "export_code")}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
-    for token_ids in train:
-        for array in (token_ids.flat_values, token_ids.row_splits):
-            digest.update(np.ascontiguousarray(array).tobytes())
+    for pattern in rows:
+        digest.update(b"\0")
+        for file in sorted(tf.io.gfile.glob(pattern)):
+            # Whole records, in their order: every column of them.
+            for record in tf.data.TFRecordDataset(file, "GZIP").as_numpy_iterator():
+                digest.update(record)
     return Path(settings["training"]) / f"{settings['objective']}-{digest.hexdigest()[:12]}"
 
 

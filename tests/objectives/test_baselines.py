@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmodels.objectives import NgramBaselines, TextStreams, next_tokens_of, predictions_of
+from tfmodels.objectives import (
+    CorruptedBatches,
+    NgramBaselines,
+    PartialPrediction,
+    PermutedText,
+    TextStreams,
+    next_tokens_of,
+    predictions_of,
+)
 
 # Two rows; 0 and 1 are special, and 5 never occurs.
 ROWS = [[0, 2, 3, 2, 3, 1], [0, 3, 2, 1]]
@@ -59,6 +67,22 @@ def test_predictions_are_read_from_the_row_as_it_was():
     labels, before, hidden = predictions_of([(inputs, targets)], [(originals, {})])
     assert hidden.tolist() == [False, True, False, False]
     assert labels.tolist() == [4, 5, 6, 3] and before.tolist() == [3, 4, -1, 8]
+
+
+@pytest.mark.parametrize("step", [3, 2])
+def test_the_token_before_a_stretch_is_the_one_that_memory_holds(step):
+    texts = tf.ragged.constant([list(range(10, 24)), list(range(40, 50))], dtype=tf.int32)
+    streams = TextStreams(texts, batch_size=2, length=3, step=step)
+    corruption = PermutedText(PartialPrediction(inverse_rate=2, max_predictions=2))
+    batches = CorruptedBatches(streams, corruption, special_ids=[0])
+    labels, before, hidden = predictions_of(batches.in_order(), streams.in_order(), step)
+    # Tokens rise by one, but for where the second text begins; a stream has 12 tokens.
+    expected = np.where(np.isin(labels, [10, 22]), -1, np.where(labels == 40, 23, labels - 1))
+    np.testing.assert_array_equal(before, expected)
+    # Rows that are texts of their own have nothing before them; what memory holds is not hidden.
+    _, alone, _ = predictions_of(batches.in_order(), streams.in_order())
+    begins = (alone == -1) & (before != -1)
+    assert begins.any() and not hidden[begins].any()
 
 
 def test_the_token_before_the_next_one_is_the_last_that_is_seen():

@@ -282,10 +282,17 @@ def test_partial_prediction_is_that_of_the_paper(inverse_rate):
 
 def test_partial_prediction_chooses_one_in_six():
     rows, length = 400, 1200
-    shares = (chosen_by(PartialPrediction(6, max_predictions=length), uniform_rows(rows, length)) > 0).mean(axis=1)
-    error = shares.std() / np.sqrt(rows)
-    # The last window of a row is cut: at most 30 of 1,200 tokens are off.
-    assert abs(shares.mean() - 1 / 6) < 4 * error + 0.001, shares.mean()
+    chosen = (chosen_by(PartialPrediction(6, max_predictions=length), uniform_rows(rows, length)) > 0).sum(axis=1)
+    # Of spans of one to five tokens, each anywhere in a window six times as long; the end of the row cuts the last one.
+    expected = [0.0]
+    for count in range(1, length + 1):
+        by_size = []
+        for size in range(1, 6):
+            spans = [np.clip(count - first, 0, size) for first in range(5 * size + 1)]
+            by_size.append(np.mean(spans) + expected[max(0, count - 6 * size)])
+        expected.append(np.mean(by_size))
+    assert abs(expected[-1] / length - 1 / 6) < 1e-3
+    assert stats.ttest_1samp(chosen, expected[-1]).pvalue > SIGNIFICANCE, (chosen.mean(), expected[-1])
     limited = chosen_by(PartialPrediction(6, max_predictions=85), uniform_rows(rows, length)) > 0
     assert (limited.sum(axis=1) == 85).mean() > 0.99
 

@@ -219,8 +219,16 @@ def test_an_ngram_is_hidden_and_told_beside():
     edges = stats.norm(5, 1).cdf(np.arange(0.5, 11))
     expected = np.diff([0, *edges[1:-1], 1])
     np.testing.assert_allclose(corruption.length_probabilities, expected, rtol=1e-9)
-    # Segment ends cut some: the middle one and the mean are what is left.
-    assert np.median(sizes) == 5 and 4.3 < np.mean(sizes) < 5
+    # A start is any of the tokens, and the end of its segment cuts what is drawn.
+    ordinary = batch["padding_mask"][-1] & ~batch["special_mask"][-1]
+    rooms = [next(n for n in range(1, 60) if not ordinary[place + n]) for place in np.flatnonzero(ordinary)]
+    cut = np.zeros((len(rooms), 10))
+    for row, room in zip(cut, np.minimum(rooms, 10)):
+        row[:room] = [*expected[: room - 1], expected[room - 1 :].sum()]
+    counts, likely = np.bincount(sizes, minlength=11)[1:], cut.mean(axis=0) * len(sizes)
+    # Of the longest there are too few to count apart.
+    counts, likely = ([*numbers[:7], numbers[7:].sum()] for numbers in (counts, likely))
+    assert stats.chisquare(counts, likely).pvalue > SIGNIFICANCE, (counts, likely)
 
 
 def masked_batches(rows=40, **settings):

@@ -27,6 +27,7 @@ from tfmodels.objectives.documents import (
     SAME_DOCUMENT,
     truncate_pair,
 )
+from tfmodels.text import BERT_FORMAT, ROBERTA_FORMAT, XLNET_FORMAT
 
 CLS, SEP = 1, 2
 FRAME = Frame(24, CLS, SEP)
@@ -100,10 +101,11 @@ def test_empty_documents_and_sentences_are_passed_over(form):
 
 
 @pytest.mark.parametrize(
-    "form", [FORMS["segment pair, next"], FORMS["sentence pair, next"]], ids=["segments", "sentences"]
+    "form", [SegmentPair(FRAME, short_rate=0.0), FORMS["sentence pair, next"]], ids=["segments", "sentences"]
 )
 def test_next_sentences_say_the_truth_and_are_balanced(form):
-    examples = rows(form, documents_of(sentences=(6, 30), length=(1, 6)))
+    documents = documents_of(600, sentences=(6, 30), length=(1, 6))
+    examples = rows(form, documents)
     for example in examples:
         first, second = segments_of(example)
         assert first and second and is_run(first) and is_run(second)
@@ -112,9 +114,11 @@ def test_next_sentences_say_the_truth_and_are_balanced(form):
         assert same == (example.label == IN_ORDER)
         if same:
             assert second[0] > first[-1]
-    labels = [example.label for example in examples]
-    # The last sentence of a document has no successor: it is never in order.
-    assert abs(np.mean(labels) - 0.5) < 0.1 and len(labels) > 400
+    # The last sentence of a document has no successor: it is never in order. All others are in one case of two.
+    lasts = {token for document in documents for token in document[-1]}
+    last, others = ([e.label for e in examples if (segments_of(e)[0][-1] in lasts) == is_last] for is_last in (1, 0))
+    assert set(last) == {NOT_IN_ORDER} and len(others) > 400
+    assert stats.binomtest(sum(others), len(others), 0.5).pvalue > 1e-3, np.mean(others)
 
 
 @pytest.mark.parametrize(
@@ -154,12 +158,16 @@ def test_a_random_second_segment_gives_back_the_one_it_displaced():
         assert own == [token for sentence in document for token in sentence]
 
 
-def test_short_rows_come_at_their_rate():
-    documents = documents_of(100, sentences=(20, 40))
-    long = rows(SegmentPair(FRAME, short_rate=0.0), documents)
-    mixed = rows(SegmentPair(FRAME, short_rate=0.5), documents)
-    full = [np.mean([len(example.token_ids) == FRAME.sequence_length for example in some]) for some in (long, mixed)]
-    assert full[1] < 0.7 * full[0]
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_short_rows_come_at_their_rate_and_are_of_any_length(rate):
+    # Of sentences of one token a row is as long as it aims at, but for the last one.
+    form = SegmentPair(FRAME, SwappedSegments(), short_rate=rate)
+    *examples, _ = rows(form, [[[token] for token in range(1_000_000, 1_030_000)]])
+    counts = np.bincount([len(example.token_ids) - 3 for example in examples], minlength=22)
+    expected = np.full(20, rate / 20)
+    expected[-1] += 1 - rate
+    assert not counts[:2].any() and len(counts) == 22
+    assert stats.chisquare(counts[2:], expected * len(examples)).pvalue > 1e-3, counts
 
 
 def test_sentence_pairs_are_single_sentences():
@@ -225,10 +233,56 @@ def test_a_sentence_longer_than_a_row_is_cut_into_pieces():
     for form in (FullSentences(FRAME), DocSentences(FRAME)):
         examples = rows(form, [[sentence]])
         assert [token for example in examples for token in example.token_ids[1:-1]] == sentence
-    # A pair of one long sentence is two halves of it.
-    (example,) = rows(SegmentPair(FRAME, SwappedSegments(0.0)), [[sentence]])
-    first, second = segments_of(example)
-    assert is_run(first) and is_run(second) and first[-1] < second[0]
+
+
+def test_pairs_hold_all_of_a_sentence_longer_than_a_row():
+    frame = Frame(25, CLS, SEP)  # Room for 22 tokens, so that halves of it are nowhere cut.
+    sentence = list(range(1_000_000, 1_000_300))
+    made = SegmentPair(frame, SwappedSegments(0.0), short_rate=0.0).examples([[sentence]], np.random.default_rng(0))
+    assert [token for example in made for segment in segments_of(example) for token in segment] == sentence
+    # Next sentences of it are in order and not, like any others, and nothing but what short rows cut is lost.
+    documents = [[sentence], [list(range(2_000_000, 2_000_300))]] * 20
+    examples = list(SegmentPair(frame).examples(documents, np.random.default_rng(0)))
+    firsts = {token for example in examples for token in segments_of(example)[0]}
+    assert len(firsts) > 0.9 * 600
+    # The last piece of a text, one of 14, has no successor.
+    labels = [example.label for example in examples]
+    assert all(len(example.token_ids) <= 25 for example in examples) and len(labels) > 500
+    assert 0.45 < np.mean(labels) < 0.6
+
+
+def test_rows_are_arranged_as_their_format_says():
+    for form in (BERT_FORMAT, ROBERTA_FORMAT, XLNET_FORMAT):
+        frame = Frame(24, CLS, SEP, form)
+        for pair in (False, True):
+            texts = {"first": [7, 8], "second": [9]}
+            expected = []
+            for name, segment in form.parts(pair):
+                special = {"cls": CLS, "sep": SEP}.get(name)
+                expected += [(special or token, segment, special is not None) for token in texts.get(name, [0])]
+            row = frame.pair(*texts.values(), 1) if pair else frame.single([[7, 8]])
+            assert list(zip(row.token_ids, row.segment_ids, row.special_mask)) == expected
+            assert row.label == (1 if pair else None) and set(row.document_ids) == {0}
+            assert frame.room(pair) == 24 - sum(special for *_, special in expected)
+    for pair in (False, True):
+        assert FRAME.format.parts(pair) == BERT_FORMAT.parts(pair), "the default is BERT's"
+
+
+def test_xlnets_rows_end_with_what_fine_tuning_reads():
+    frame, documents = Frame(24, CLS, SEP, XLNET_FORMAT), documents_of(40)
+    examples = list(FullSentences(frame).examples(documents))
+    found = []
+    for example in examples:
+        text, count = example.token_ids[:-2], len(example.token_ids)
+        assert example.token_ids[-2:] == [SEP, CLS] and CLS not in text and count <= 24
+        assert example.segment_ids == [0] * (count - 1) + [2]
+        # What ends a row belongs to the document that it ends.
+        assert example.document_ids[-3:] == [example.document_ids[-3]] * 3
+        found += [token for token in text if token != SEP]
+    assert found == [token for document in documents for sentence in document for token in sentence]
+    wholes = list(WholeDocuments(frame).examples(documents))
+    assert [row.token_ids for row in wholes] == [[*itertools.chain(*document), SEP, CLS] for document in documents]
+    assert all(row.segment_ids == [0] * (len(row.token_ids) - 1) + [2] for row in wholes)
 
 
 def test_reordered_segments_are_told_by_their_class():

@@ -125,6 +125,18 @@ def noted(**settings):
     return pretrainer, inputs, targets
 
 
+def test_notes_are_read_beside_the_vectors_of_tasks():
+    backbone = tiny("ernie_base", vocabulary_size=20, num_layers=1)
+    notes = NoteDictionary(3, backbone.config.hidden_dim, name="notes")
+    reader = notes.read_by(backbone, backbone.input)
+    spread_out(reader)
+    batch = {name: np.ones((1, 4), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
+    numbers = np.array([[[0, 0, 0, 0]], [[0, 2, 0, 0]]], "int32")
+    plain, noted_once = (reader({**batch, "word_numbers": each}) for each in numbers)
+    np.testing.assert_allclose(plain["sequence_output"], backbone(batch)["sequence_output"], rtol=1e-5)
+    assert not np.allclose(plain["sequence_output"], noted_once["sequence_output"], rtol=1e-3)
+
+
 def test_a_training_step_is_the_papers_equations():
     """Mixing, forward pass, loss, gradient, and the notes that are taken, for two steps."""
     half_window, decay, mix = 2, 0.3, 0.4

@@ -105,5 +105,15 @@ def test_what_cannot_be_is_told():
         TextStreams(documents(), 3, 4, both_directions=True)
     with pytest.raises(UserError, match="26 tokens are too few for 27 streams"):
         TextStreams(documents(), 27, 4)
-    with pytest.raises(ValueError, match="target 'words' must have as many numbers"):
+    with pytest.raises(ValueError, match="'words' must have as many numbers"):
         TextStreams(documents(), 2, 4, targets={"words": documents([26])})
+
+
+def test_segments_are_cut_as_the_tokens_are():
+    texts = documents()
+    streams = TextStreams(texts, 4, 4, both_directions=True, segment_ids=texts % 3)
+    for inputs, _ in streams.dataset():
+        expected = np.where(inputs["padding_mask"], inputs["token_ids"] % 3, 0)
+        np.testing.assert_array_equal(inputs["segment_ids"], expected)
+    with pytest.raises(ValueError, match="'segment_ids' must have as many numbers"):
+        TextStreams(texts, 2, 4, segment_ids=documents([26]))

@@ -23,6 +23,14 @@ def started(monkeypatch):
     return jobs
 
 
+@pytest.fixture
+def no_pipeline(monkeypatch):
+    """A pipeline that starts is a failure."""
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    monkeypatch.setattr(LocalDagRunner, "run", lambda *_: pytest.fail("the pipeline started"))
+
+
 def test_help_names_the_columns_and_shows_an_example():
     code, text = run("--help")
     assert code == 0
@@ -87,13 +95,35 @@ def test_a_damaged_configuration_is_told(tmp_path, content, sentence):
         (["--teacher", "bert_tiny", "--sequence-length", "4096"], "tokens: give --sequence-length"),
     ],
 )
-def test_settings_are_checked_before_the_pipeline_starts(tmp_path, options, sentence, monkeypatch):
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-
-    monkeypatch.setattr(LocalDagRunner, "run", lambda *_: pytest.fail("the pipeline started"))
+def test_settings_are_checked_before_the_pipeline_starts(tmp_path, options, sentence, no_pipeline):
     code, text = run("--data", write_csv(tmp_path / "t.csv"), "--output", tmp_path / "output", *options)
     assert code == 2 and sentence in text
     assert not (tmp_path / "output" / "serving").exists()
+
+
+_LAST = {"layer_map": {"-1": -1}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"student": {"stages": [{"temperature": 0}]}}, "temperature=0 must be positive"),
+        ({"student": {"stages": [{"attention_scores": 1.0, **_LAST}]}}, "has 4 attention heads and the teacher 2"),
+        ({"student": {"stages": [{"hidden_states": 1.0, "layer_map": {"3": 1}}]}}, "but they have 2 and 2"),
+        ({"student": {"stages": [{"fit": {"schedule": "cosin"}}]}}, "there is no schedule 'cosin'"),
+        (
+            {"student": {"stages": [{"fit": {"precision": "bfloat16"}}, {}]}},
+            "have bfloat16, float32 as their precision",
+        ),
+        ({"student": {"stages": [{"fit": {"strategy": "multi_worker"}}]}}, "tfmodels run trains on one machine"),
+    ],
+)
+def test_what_a_student_cannot_learn_is_told_before_its_teacher_learns(tmp_path, settings, sentence, no_pipeline):
+    (tmp_path / "c.json").write_text(json.dumps(settings))
+    table = write_csv(tmp_path / "t.csv")
+    options = ("--teacher", "bert_tiny", "--config", tmp_path / "c.json", "--output", tmp_path / "output")
+    code, text = run("--data", table, *options)
+    assert code == 2 and sentence in text
 
 
 @pytest.mark.parametrize(

@@ -137,26 +137,32 @@ def next_tokens_of(batches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, before, np.zeros(len(labels), bool)
 
 
-def predictions_of(batches, originals) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predictions_of(batches, originals, step: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The predicted tokens of corrupted batches, and the original token before each.
 
     Args:
         batches: Pairs of inputs and targets, as a corruption returns them.
         originals: The same batches before they were corrupted.
+        step: Of `TextStreams`, tokens from one stretch's beginning to the next one's, so that a stretch begins behind
+            what memory holds; None where rows are texts of their own.
 
     Returns:
-        int64[n] labels, int64[n] tokens before them, -1 at a row's begin, and bool[n], whether the token before is
+        int64[n] labels, int64[n] tokens before them, -1 at a text's begin, and bool[n], whether the token before is
         predicted too, and so hidden from the model.
     """
     labels, before, hidden = [], [], []
+    past = -1
     for (_, targets), (inputs, _) in zip(batches, originals):
         tokens = np.asarray(inputs["token_ids"])
+        past = np.full(len(tokens), -1) if step is None else np.where(inputs["is_start"], -1, past)
         real = np.asarray(targets["weights"]) > 0
         rows = np.nonzero(real)[0]
         places = np.asarray(targets["positions"])[real]
         is_predicted = np.zeros(tokens.shape, bool)
         is_predicted[rows, places] = True
         labels.append(np.asarray(targets["labels"])[real])
-        before.append(np.where(places > 0, tokens[rows, np.maximum(places - 1, 0)], -1))
+        before.append(np.where(places > 0, tokens[rows, np.maximum(places - 1, 0)], past[rows]))
+        if step is not None:
+            past = tokens[:, step - 1]
         hidden.append((places > 0) & is_predicted[rows, np.maximum(places - 1, 0)])
     return np.concatenate(labels).astype("int64"), np.concatenate(before).astype("int64"), np.concatenate(hidden)

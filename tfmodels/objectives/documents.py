@@ -29,13 +29,32 @@ IN_ORDER, NOT_IN_ORDER = 0, 1
 ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = 0, 1, 2
 
 
+class RowFormat(Protocol):
+    """Where a row's special tokens go, as `tfmodels.text.SequenceFormat` says it.
+
+    `parts(pair)` tells the parts of a row of one text, or of two: pairs of "cls", "sep", "first" or "second" and a
+    segment id.
+    """
+
+    def parts(self, pair: bool) -> Sequence[tuple[str, int]]: ...
+
+
+class _BertRows:
+    def parts(self, pair):
+        one = (("cls", 0), ("first", 0), ("sep", 0))
+        return (*one, ("second", 1), ("sep", 1)) if pair else one
+
+
+_BERT_ROWS = _BertRows()
+
+
 @dataclasses.dataclass(frozen=True)
 class Example:
     """One row.
 
     Attributes:
         token_ids: With [CLS] and [SEP].
-        segment_ids: 0 in the first segment, 1 in the second.
+        segment_ids: As the format has them: BERT's are 0 in the first segment, 1 in the second.
         special_mask: True at [CLS] and [SEP].
         document_ids: The number of each token's document within the row, from 0.
         label: `IN_ORDER` or `NOT_IN_ORDER`, or another class of the format's; None where there is nothing to judge.
@@ -56,6 +75,7 @@ class Frame:
         sequence_length: tokens of a row, special ones included.
         cls_id: The number of [CLS].
         sep_id: The number of [SEP].
+        format: Where they go; the default is BERT's: [CLS] text [SEP], and [CLS] first [SEP] second [SEP].
 
     Raises:
         UserError: A row would have no room for text.
@@ -64,15 +84,21 @@ class Frame:
     sequence_length: int
     cls_id: int
     sep_id: int
+    format: RowFormat = _BERT_ROWS
 
     def __post_init__(self):
-        if self.sequence_length < 5:
-            raise UserError(f"sequence_length={self.sequence_length} leaves no room for text: give at least 5.")
+        if self.room(pair=True) < 2:
+            least = self.sequence_length + 2 - self.room(pair=True)
+            raise UserError(f"sequence_length={self.sequence_length} leaves no room for text: give at least {least}.")
+
+    def room(self, pair: bool = False) -> int:
+        """The tokens of text that a row of one text, or of two, holds."""
+        return self.sequence_length - sum(name in ("cls", "sep") for name, _ in self.format.parts(pair))
 
     def single(self, parts: Sequence[Sequence[int]], documents: Sequence[int] | None = None) -> Example:
-        """[CLS] text [SEP], with another [SEP] wherever a part belongs to another document than the one before."""
+        """One text, with another [SEP] wherever a part belongs to another document than the one before."""
         documents = [0] * len(parts) if documents is None else documents
-        tokens, special, numbers = [self.cls_id], [True], [documents[0] if documents else 0]
+        tokens, special, numbers = [], [], []
         for index, (part, number) in enumerate(zip(parts, documents)):
             if index and number != documents[index - 1]:
                 tokens.append(self.sep_id)
@@ -81,17 +107,32 @@ class Frame:
             tokens.extend(part)
             special.extend([False] * len(part))
             numbers.extend([number] * len(part))
-        tokens.append(self.sep_id)
-        special.append(True)
-        numbers.append(numbers[-1])
-        return Example(tokens, [0] * len(tokens), special, numbers)
+        return self._row(self.format.parts(pair=False), first=(tokens, special, numbers))
 
     def pair(self, first: Sequence[int], second: Sequence[int], label: int) -> Example:
-        """[CLS] first [SEP] second [SEP]. A pair out of order may be of two documents; it still reads as one."""
-        tokens = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
-        special = [True, *[False] * len(first), True, *[False] * len(second), True]
-        segments = [0] * (len(first) + 2) + [1] * (len(second) + 1)
-        return Example(tokens, segments, special, [0] * len(tokens), label)
+        """Two texts. A pair out of order may be of two documents; it still reads as one."""
+        first, second = ((text, [False] * len(text), [0] * len(text)) for text in (first, second))
+        return dataclasses.replace(self._row(self.format.parts(pair=True), first=first, second=second), label=label)
+
+    def ended(self, text: Sequence[int]) -> Example:
+        """A text of any length and what stands behind one, but not what stands before."""
+        parts = self.format.parts(pair=False)
+        behind = itertools.dropwhile(lambda part: part[0] != "first", parts)
+        return self._row(behind, first=(text, [False] * len(text), [0] * len(text)))
+
+    def _row(self, parts, **texts) -> Example:
+        """The texts, each its tokens, special mask and numbers of documents, among the special tokens."""
+        row = Example([], [], [], [])
+        special = {"cls": self.cls_id, "sep": self.sep_id}
+        for name, segment in parts:
+            # A special token belongs to the document that it ends; one that nothing stands before, to the first.
+            number = (row.document_ids[-1:] or texts["first"][2][:1] or [0])[0]
+            tokens, is_special, numbers = texts.get(name) or ([special[name]], [True], [number])
+            row.token_ids.extend(tokens)
+            row.segment_ids.extend([segment] * len(tokens))
+            row.special_mask.extend(is_special)
+            row.document_ids.extend(numbers)
+        return row
 
 
 class Pairing(Protocol):
@@ -126,8 +167,8 @@ class NextSentences:
         sentences = documents[other + (other >= document)]
         start = int(random.integers(len(sentences)))
         drawn: list[int] = []
-        for sentence in sentences[start:]:
-            drawn.extend(sentence)
+        for place in range(start, len(sentences)):
+            drawn.extend(sentences[place])
             if len(drawn) >= want:
                 break
         return first, drawn, NOT_IN_ORDER, False
@@ -169,6 +210,9 @@ class SwappedSegments:
 class SegmentPair:
     """Two segments of several sentences each: BERT's format with `NextSentences`, ALBERT's with `SwappedSegments`.
 
+    What goes over a row's length is cut off a segment's ends. A sentence that no row can hold becomes several, two of
+    which fill a row, so that none of its text is passed over.
+
     Attributes:
         frame: The row's length and special tokens.
         pairing: Makes the second segment.
@@ -186,8 +230,8 @@ class SegmentPair:
             documents: The documents; other documents' segments are drawn from these.
             random: Decides lengths, places and pairs.
         """
-        documents = non_empty(documents)
-        room = self.frame.sequence_length - 3
+        room = self.frame.room(pair=True)
+        documents = [list(_pieces(document, room, a_row=2)) for document in non_empty(documents)]
         for index, document in enumerate(documents):
             start = 0
             while start < len(document):
@@ -230,7 +274,7 @@ class SentencePair:
     def examples(self, documents: Sequence[Document], random: np.random.Generator) -> Iterator[Example]:
         """The rows of the documents, in their order; see `SegmentPair`."""
         documents = non_empty(documents)
-        room = self.frame.sequence_length - 3
+        room = self.frame.room(pair=True)
         for index, document in enumerate(documents):
             start = 0
             while start < len(document):
@@ -261,7 +305,7 @@ class FullSentences:
     def examples(self, documents: Sequence[Document], random: np.random.Generator | None = None) -> Iterator[Example]:
         """The rows of the documents, in their order; nothing is drawn."""
         parts, numbers, length = [], [], 0
-        room = self.frame.sequence_length - 2
+        room = self.frame.room()
         for number, document in enumerate(non_empty(documents)):
             for sentence in _pieces(document, room):
                 extra = 1 if numbers and numbers[-1] != number else 0
@@ -298,7 +342,7 @@ class DocSentences:
 
 @dataclasses.dataclass(frozen=True)
 class WholeDocuments:
-    """Every document as it is, of any length, and a separator at its end: what `TextStreams` cuts into stretches.
+    """Every document as it is, of any length, and what ends a text: what `TextStreams` cuts into stretches.
 
     Attributes:
         frame: The special tokens; rows are as long as documents are.
@@ -309,9 +353,7 @@ class WholeDocuments:
     def examples(self, documents: Sequence[Document], random: np.random.Generator | None = None) -> Iterator[Example]:
         """The documents in their order; nothing is drawn."""
         for document in non_empty(documents):
-            tokens = [*itertools.chain(*document), self.frame.sep_id]
-            zeros = [0] * len(tokens)
-            yield Example(tokens, zeros, [*[False] * (len(tokens) - 1), True], zeros)
+            yield self.frame.ended(_joined(document))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,7 +387,7 @@ class SentenceReordering:
         """
         orders = [order for count in range(1, self.most + 1) for order in itertools.permutations(range(count))]
         for document in non_empty(documents):
-            for sentences in _filling(document, self.frame.sequence_length - 1 - self.most):
+            for sentences in _filling(document, self.frame.room() - (self.most - 1)):
                 if len(sentences) == 1:
                     continue
                 count = int(random.integers(1, min(self.most, len(sentences)) + 1))
@@ -384,7 +426,7 @@ class SentenceDistance:
         documents = non_empty(documents)
         if len(documents) == 1:
             raise UserError("sentence distance needs at least two documents: take another objective, or add text.")
-        room = self.frame.sequence_length - 3
+        room = self.frame.room(pair=True)
         for index, document in enumerate(documents):
             for place, first in enumerate(document):
                 kind = int(random.integers(3))
@@ -438,7 +480,9 @@ def _filling(document, room):
         yield group
 
 
-def _pieces(document, room):
+def _pieces(document, room, a_row=1):
+    """The sentences; one that is longer than the room is cut into pieces, so many of which fill it."""
     for sentence in document:
-        for start in range(0, len(sentence), room):
-            yield list(sentence[start : start + room])
+        size = room if len(sentence) <= room else -(-room // a_row)
+        for start in range(0, len(sentence), size):
+            yield list(sentence[start : start + size])

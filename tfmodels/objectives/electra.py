@@ -132,6 +132,11 @@ class ElectraPretrainer(Figures):
         # The accuracy of a discriminator that calls every token original is 1 - replaced.
         self.declare(["replaced", *self.learning.figures])
 
+    @property
+    def backbone(self):
+        """The discriminator's, which is the encoder."""
+        return self.discriminator.backbone
+
     def call(self, inputs, training=None):
         return self._generate(inputs, training=training)
 

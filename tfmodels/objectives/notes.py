@@ -92,8 +92,8 @@ class NoteDictionary(Layer):
         inputs = {**inputs, "word_numbers": keras.Input((None,), dtype="int32", name="word_numbers")}
         embeddings = backbone.parts["embeddings"]
 
-        def mixed(*arguments):
-            return self(embeddings(*arguments), inputs["word_numbers"])
+        def mixed(*arguments, **further):
+            return self(embeddings(*arguments, **further), inputs["word_numbers"])
 
         outputs = backbone.wire({**backbone.parts, "embeddings": mixed}, inputs)
         return keras.Model(inputs, outputs, name=f"{backbone.name}_with_notes")

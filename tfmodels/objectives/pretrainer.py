@@ -177,6 +177,11 @@ class RecurrentPretrainer(Figures):
             self.evaluation_memory.build()
         self.declare(["loss", "accuracy"])
 
+    @property
+    def backbone(self):
+        """The task's."""
+        return self.task.backbone
+
     def call(self, inputs, training=None):
         backbone = self.task.backbone
         memory = self._memory(inputs, training)

@@ -23,7 +23,7 @@ from tfmodels.errors import UserError
 class TextStreams:
     """Batches of stretches of text, for `CausalPretrainer` or, as `CorruptedBatches`, for `PermutationPretrainer`.
 
-    A batch's inputs are `token_ids`, `segment_ids` (zeros), `padding_mask` and `is_start` bool[B], True where a row has
+    A batch's inputs are `token_ids`, `segment_ids`, `padding_mask` and `is_start` bool[B], True where a row has
     no past; its targets are `row` int64[B], a number for every stretch of an epoch, `labels` int32[B, T], the token
     after each, `weights` float32[B, T], 0 where the stream has none, and those that were given. The order of the
     documents in epoch e depends only on the seed and on e.
@@ -35,13 +35,14 @@ class TextStreams:
         step: tokens from one stretch's beginning to the next one's; the default is `length`. It is the backbone's
             `reuse_length` where that is set.
         both_directions: Whether half of the rows read the text backwards; an epoch then reads it twice.
+        segment_ids: Ragged int[documents, None]; zeros by default.
         targets: Ragged [documents, None] by name, something of every token, which is cut as the tokens are.
         seed: Decides the order.
 
     Raises:
         UserError: There is not a token for every row, `batch_size` is odd with both directions, or `step` leaves out
             tokens.
-        ValueError: A target's rows are not as long as the documents.
+        ValueError: Rows of segment ids or of a target are not as long as the documents.
 
     Example:
     >>> import tensorflow as tf
@@ -58,6 +59,7 @@ class TextStreams:
         *,
         step: int | None = None,
         both_directions: bool = False,
+        segment_ids: tf.RaggedTensor | None = None,
         targets: Mapping[str, tf.RaggedTensor] | None = None,
         seed: int = 0,
     ):
@@ -70,11 +72,15 @@ class TextStreams:
         splits = token_ids.row_splits.numpy()
         if splits[-1] < streams:
             raise UserError(f"{splits[-1]} tokens are too few for {streams} streams: give more text or fewer rows.")
-        self._columns = {"token_ids": tf.cast(token_ids, tf.int32).flat_values.numpy()}
-        for name, values in (targets or {}).items():
+        segment_ids = tf.zeros_like(token_ids) if segment_ids is None else segment_ids
+        told = {"segment_ids": segment_ids, **(targets or {})}
+        for name, values in told.items():
             if not np.array_equal(values.row_splits.numpy(), splits):
-                raise ValueError(f"target {name!r} must have as many numbers in every row as there are tokens.")
-            self._columns[name] = values.flat_values.numpy()
+                raise ValueError(f"{name!r} must have as many numbers in every row as there are tokens.")
+        self._columns = {name: values.flat_values.numpy() for name, values in told.items()}
+        self._tokens, self._segments = (
+            values.astype("int32") for values in (token_ids.flat_values.numpy(), self._columns.pop("segment_ids"))
+        )
         self._splits = splits
         self.token_ids = token_ids
         self.batch_size = batch_size
@@ -126,20 +132,18 @@ class TextStreams:
             "labels": tf.TensorSpec(shape, tf.int32),
             "weights": tf.TensorSpec(shape, tf.float32),
         }
-        targets |= {
-            name: tf.TensorSpec(shape, values.dtype) for name, values in self._columns.items() if name != "token_ids"
-        }
+        targets |= {name: tf.TensorSpec(shape, values.dtype) for name, values in self._columns.items()}
         return tf.data.Dataset.from_generator(batches, output_signature=(inputs, targets)).prefetch(4)
 
     def _batch(self, text, number):
         """One batch of a text, which is the places of its tokens."""
         places, is_real = self._places(len(text), number * self.step, self.length + 1)
-        tokens, labels = np.split(self._columns["token_ids"][text[places]] * is_real, [self.length], axis=1)
+        tokens, labels = np.split(self._tokens[text[places]] * is_real, [self.length], axis=1)
         labels = np.concatenate([tokens[:, 1:], labels], axis=1)
         here, behind = is_real[:, :-1], is_real[:, 1:]
         inputs = {
             "token_ids": tokens,
-            "segment_ids": np.zeros_like(tokens),
+            "segment_ids": self._segments[text[places[:, :-1]]] * here,
             "padding_mask": here,
             "is_start": np.full(self.batch_size, number == 0),
         }
@@ -149,8 +153,7 @@ class TextStreams:
             "weights": behind.astype("float32"),
         }
         for name, values in self._columns.items():
-            if name != "token_ids":
-                targets[name] = values[text[places[:, :-1]]] * here
+            targets[name] = values[text[places[:, :-1]]] * here
         return inputs, targets
 
     def _places(self, tokens, start, count):

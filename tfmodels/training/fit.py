@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -18,12 +19,31 @@ from tfmodels.models.config import Config, nearest
 from tfmodels.training.batches import Batches
 from tfmodels.training.checkpoints import restore_variables, save_variables
 from tfmodels.training.micro_batches import micro_batches
-from tfmodels.training.optimizers import CLIPPINGS, OPTIMIZERS
-from tfmodels.training.rates import LayerRates, layer_groups
+from tfmodels.training.optimizers import CLIPPINGS, OPTIMIZERS, check_average
+from tfmodels.training.precision import policy_for
+from tfmodels.training.rates import LayerRates, check_decay, layer_groups
 from tfmodels.training.recomputation import recomputation
 from tfmodels.training.schedules import SCHEDULES
-from tfmodels.training.strategies import distribute, is_chief, on_chief, strategy_for, sum_over_workers
+from tfmodels.training.strategies import (
+    STRATEGIES,
+    distribute,
+    is_chief,
+    on_chief,
+    strategy_for,
+    sum_over_workers,
+)
 from tfmodels.training.unfreezing import UNFREEZING
+
+# What changes where a recipe runs, or when it ends, and not what it makes.
+_SAME_RESULT = ("epochs", "patience", "micro_batches", "strategy", "recompute")
+# What the fields of a recipe may name.
+_TABLES = {
+    "strategy": STRATEGIES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "clip_by": CLIPPINGS,
+    "unfreezing": UNFREEZING,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +79,9 @@ class FitConfig(Config):
         unfreezing: One of `UNFREEZING`: how the layers begin to learn, from the top down; None lets all begin at once.
         unfreeze_epochs: Its numbers of epochs, which may be fractions: from one layer to the next where it is
             "gradual"; until the layers learn, and until the embeddings do, where it is "sequential".
+
+    Raises:
+        UserError: There is no such name, or a number is out of its range.
     """
 
     epochs: int = 3
@@ -85,6 +108,25 @@ class FitConfig(Config):
     def __post_init__(self):
         # JSON has lists.
         object.__setattr__(self, "unfreeze_epochs", tuple(self.unfreeze_epochs))
+        for field, table in _TABLES.items():
+            name = getattr(self, field)
+            if name not in table and (name is not None or field != "unfreezing"):
+                raise UserError(f"there is no {field} {name!r}: {nearest(str(name), table)}")
+        if self.precision != "auto":
+            policy_for(self.precision)
+        for field in ("epochs", "batch_size", "micro_batches", "patience"):
+            number = getattr(self, field)
+            if number is not None and number < 1:
+                raise UserError(f"{field}={number} must be at least 1.")
+        for field in ("learning_rate", "clip_norm"):
+            number = getattr(self, field)
+            if number is not None and not number > 0:
+                raise UserError(f"{field}={number} must be positive.")
+        if not 0 <= self.warmup <= 1:
+            raise UserError(f"warmup={self.warmup} must be from 0 to 1: the fraction of all steps until the peak.")
+        check_average(self.average)
+        if self.layer_decay is not None:
+            check_decay(self.layer_decay)
 
 
 def fit(
@@ -120,9 +162,9 @@ def fit(
 
     Raises:
         UserError: A task's backbone cannot read a row, the loss or a weight became NaN or infinite, the checkpoint is
-            of another model or cannot be written, the warm-up is longer than the run, the recipe names something that
-            there is not or leaves the precision open, the model was built outside the scope of the recipe's strategy,
-            a batch has fewer rows than there are replicas, or workers do not share the directory. What was saved stays.
+            of another model or cannot be written, the recipe leaves the precision open or is another one than that of
+            the finished run in the directory, the model was built outside the scope of the recipe's strategy, a batch
+            has fewer rows than there are replicas, or workers do not share the directory. What was saved stays.
     """
     if config.precision == "auto":
         raise UserError("precision 'auto' is settled before a model is built: ask choose_precision, or name one.")
@@ -144,14 +186,13 @@ def fit(
 
 def _fit(model, train, validation, config, directory, strategy, loss, metrics, callbacks, verbose):
     for batches in (train, validation):
-        if isinstance(batches, Batches) and isinstance(getattr(model, "backbone", None), Backbone):
-            batches.check(model.backbone)
+        if isinstance(getattr(model, "backbone", None), Backbone):
+            for rows in _rows_of(batches):
+                rows.check(model.backbone)
     directory = Path(directory)
     steps = len(train) * config.epochs
-    schedule = _named(SCHEDULES, "schedule", config)(config.learning_rate, steps, round(steps * config.warmup))
-    make_optimizer = _named(OPTIMIZERS, "optimizer", config)
-    _named(CLIPPINGS, "clip_by", config)
-    optimizer = make_optimizer(
+    schedule = SCHEDULES[config.schedule](config.learning_rate, steps, round(steps * config.warmup))
+    optimizer = OPTIMIZERS[config.optimizer](
         schedule,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
@@ -168,7 +209,9 @@ def _fit(model, train, validation, config, directory, strategy, loss, metrics, c
     progress = _Progress(config, directory / "checkpoints", validation is not None, strategy)
     progress.set_model(model)
     progress.restore()
-    if not progress.finished:
+    if progress.finished:
+        progress.check_recipe()
+    else:
         batches = train.dataset(progress.epoch, config.epochs)
         # With histograms of every weight at the end of an epoch.
         logs = [_TensorBoard(directory / "logs", histogram_freq=1, write_graph=False)] if is_chief(strategy) else []
@@ -186,6 +229,16 @@ def _fit(model, train, validation, config, directory, strategy, loss, metrics, c
             )
     progress.restore_best()
     return progress.history
+
+
+def _rows_of(batches) -> list[Batches]:
+    """The rows behind batches that corrupt or mix them, and the texts behind streams, whose models have no bound."""
+    if batches is None or isinstance(batches, Batches):
+        return [] if batches is None else [batches]
+    if hasattr(batches, "token_ids"):
+        return [Batches(batches.token_ids, {}, 1)]
+    inner = batches.tasks.values() if hasattr(batches, "tasks") else [getattr(batches, "batches", None)]
+    return [rows for each in inner for rows in _rows_of(each)]
 
 
 @contextlib.contextmanager
@@ -210,21 +263,13 @@ def _exchange(model):
         average.assign(value)
 
 
-def _named(table, field, config):
-    """What the recipe names in a field, out of a table."""
-    name = getattr(config, field)
-    if name not in table:
-        raise UserError(f"there is no {field} {name!r}: {nearest(name, table)}")
-    return table[name]
-
-
 def _layer_rates(model, config, epoch_steps):
     """The layers' own rates, or None where the recipe has none."""
     if config.layer_decay is None and config.unfreezing is None:
         return None
     starts = ()
     if config.unfreezing is not None:
-        epochs = _named(UNFREEZING, "unfreezing", config)(len(layer_groups(model)), *config.unfreeze_epochs)
+        epochs = UNFREEZING[config.unfreezing](len(layer_groups(model)), *config.unfreeze_epochs)
         if epochs[0] >= config.epochs:
             raise UserError(
                 f"unfreezing={config.unfreezing!r} lets the lowest layer learn in epoch {epochs[0] + 1:g}, but there "
@@ -248,7 +293,7 @@ def _write_graph(model, signature, directory):
 class _TensorBoard(keras.callbacks.TensorBoard):
     """Keras's callback, with histograms of at most 100,000 numbers a weight, named by the weight's whole path.
 
-    Beside them stand LAMB's trust ratios, as scalars.
+    Beside them stand LAMB's trust ratios and float16's loss scale, as scalars.
 
     TensorBoard takes 250 bytes for each number that it counts: 3 GB and several seconds for a table of word vectors.
     """
@@ -264,6 +309,8 @@ class _TensorBoard(keras.callbacks.TensorBoard):
                 # Counted by NumPy: tf.summary.histogram runs some fifteen operations and a condition for each weight.
                 summary = histogram_pb(f"{variable.path}/histogram", numbers)
                 tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch)
+            if isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
+                tf.summary.scalar("loss_scale", self.model.optimizer.dynamic_scale, step=epoch)
             optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
             for path, ratio in getattr(optimizer, "trust_ratios", {}).items():
                 tf.summary.scalar(f"trust_ratio/{path}", ratio, step=epoch)
@@ -281,6 +328,7 @@ class _Progress(keras.callbacks.Callback):
         self.has_validation = has_validation
         self.epoch = 0
         self.history: dict[str, list[float]] = {}
+        self.recipe: dict | None = None  # of the run that wrote the state
 
     @property
     def finished(self):
@@ -315,7 +363,8 @@ class _Progress(keras.callbacks.Callback):
             if is_best:
                 with _averaged(self.model, self.config.average):
                     save_variables(self.model.variables, self.best_file, {"epoch": epoch})
-            save_variables(self._state(), self.state_file, {"epoch": self.epoch, "history": self.history})
+            notes = {"epoch": self.epoch, "history": self.history, "recipe": self.config.to_dict()}
+            save_variables(self._state(), self.state_file, notes)
 
         on_chief(self.strategy, save)
         if self._out_of_patience():
@@ -324,11 +373,30 @@ class _Progress(keras.callbacks.Callback):
     def restore(self):
         if self.state_file.exists():
             notes = restore_variables(self._state(), self.state_file)
-            self.epoch, self.history = notes["epoch"], notes["history"]
+            self.epoch, self.history, self.recipe = notes["epoch"], notes["history"], notes.get("recipe")
         counted = self.strategy.num_replicas_in_sync if self.strategy.extended._in_multi_worker_mode() else 1
         if sum_over_workers(self.strategy, self.epoch) != self.epoch * counted:
             raise UserError(
                 f"the workers find different checkpoints in {self.state_file.parent}: give a directory that they share."
+            )
+
+    def check_recipe(self):
+        """Refuses to hand out what another recipe has made: nothing will be trained.
+
+        A run that is not finished may go on by another one: a spoilt one by a lower learning rate.
+        """
+        ours = json.loads(json.dumps(self.config.to_dict()))
+        told = [
+            f"{name} {value!r} and not {ours[name]!r}"
+            for name, value in (self.recipe or {}).items()
+            if name in ours and name not in _SAME_RESULT and ours[name] != value
+        ]
+        if self.epoch > self.config.epochs:
+            told.append(f"{self.epoch} epochs and not {self.config.epochs}")
+        if told:
+            raise UserError(
+                f"{self.state_file.parent.parent} holds a run that was finished with {', '.join(told)}: give another "
+                "directory, or remove it to start afresh."
             )
 
     def restore_best(self):
