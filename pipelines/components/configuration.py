@@ -27,23 +27,49 @@ def from_json(cls, text: str):
         raise UserError(f"the configuration is not JSON ({error}): mend it.") from error
 
 
-def from_dict(cls, values: dict):
-    """The configuration of class `cls` from plain values, nested ones included; see `from_json`."""
+def from_dict(cls, values: dict, base=None):
+    """The configuration of class `cls` from plain values, nested ones included; see `from_json`.
+
+    Args:
+        cls: The class.
+        values: The plain values.
+        base: A configuration that has what is left out; None takes the defaults.
+    """
     types = get_type_hints(cls)
     fields = {item.name: item for item in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
             raise UserError(f"{cls.__name__} has no field {name!r}: {nearest(name, fields)}")
     for name, item in fields.items():
-        if name not in values and item.default is item.default_factory is dataclasses.MISSING:
+        if base is None and name not in values and item.default is item.default_factory is dataclasses.MISSING:
             raise UserError(f"{cls.__name__} needs a value for {name!r}: give one.")
-    return cls(**{name: _typed(types[name], value) for name, value in values.items()})
+    # A part starts from the default of its place, which need not be that of its class.
+    places = {name: getattr(base, name, item.default) for name, item in fields.items()}
+    given = {name: _typed(types[name], value, places[name]) for name, value in values.items()}
+    return cls(**given) if base is None else dataclasses.replace(base, **given)
 
 
-def _typed(kind, value):
+def check_stages(stages) -> None:
+    """Checks that there are stages of a student, and that one student can go through them.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if not stages:
+        raise UserError("the student has no stages: give at least one.")
+    for field in ("precision", "strategy"):
+        values = [getattr(stage.fit, field) for stage in stages]
+        if len(set(values)) > 1:
+            raise UserError(
+                f"the student's stages have {', '.join(values)} as their {field}, but the student is built once: give "
+                "all of them the same."
+            )
+
+
+def _typed(kind, value, default=None):
     """A plain value as its field's type: nested configurations and tuples."""
     if dataclasses.is_dataclass(kind):
-        return from_dict(kind, value)
+        return from_dict(kind, value, default if isinstance(default, kind) else None)
     if isinstance(value, list | tuple):
         inner = getattr(kind, "__args__", (None,))[0]
         return tuple(_typed(inner, item) for item in value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import field
 
+from pipelines.components.configuration import check_stages
 from pipelines.text_classification.configs import EvaluationConfig, PathsConfig, ServingConfig
 from tfmodels.training import FitConfig
 
@@ -91,6 +92,9 @@ class StudentConfig:
     dropout: float = 0.1
     embed_like_teacher: bool | None = None
     stages: tuple[StageConfig, ...] = (StageConfig(),)
+
+    def __post_init__(self):
+        check_stages(self.stages)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -173,11 +173,10 @@ def _checked_student(config, teacher: Teacher, preprocessor, epochs: int | None)
     from pipelines.components.losses import make_losses, teacher_outputs
     from pipelines.text_classification.sources import check_widths
     from pipelines.text_classification.trainer import build_student
+    from tfmodels.distillation import Distiller
     from tfmodels.registry import describe_model
 
     student = config.student
-    if not student.stages:
-        raise UserError("the student has no stages: give at least one.")
     if epochs is not None:
         stages = [
             dataclasses.replace(stage, fit=dataclasses.replace(stage.fit, epochs=epochs)) for stage in student.stages
@@ -215,10 +214,10 @@ def _checked_student(config, teacher: Teacher, preprocessor, epochs: int | None)
     elif student.embed_like_teacher is None:
         width = getattr(sizes, "embedding_dim", None) or sizes.hidden_dim
         student = dataclasses.replace(student, embed_like_teacher=not is_pretrained and width <= of_teacher.hidden_dim)
-    losses = [
-        loss for stage in student.stages for loss in make_losses(stage.losses, sizes.num_layers, of_teacher.num_layers)
-    ]
-    return student, tuple(teacher_outputs(losses))
+    losses = [make_losses(stage.losses, sizes.num_layers, of_teacher.num_layers) for stage in student.stages]
+    for of_stage in losses:
+        Distiller(model, teacher.task, of_stage)  # It refuses what the models do not have.
+    return student, tuple(teacher_outputs([loss for of_stage in losses for loss in of_stage]))
 
 
 def _run(job: JobConfig, located: Path | None, table: TableConfig, console: Console, started: float) -> bool:

@@ -13,12 +13,14 @@ from pipelines.distillation.components import decode_outputs, output_features, t
 from pipelines.distillation.configs import StudentConfig
 from pipelines.text_classification.trainer import TrainingTask, train_student
 from tfmodels.distillation.losses import Named
+from tfmodels.training.strategies import strategy_for
 
 
 def run_fn(fn_args) -> None:
     """Distils the student from the stored outputs of its teacher; see `StudentConfig`."""
+    config = from_dict(StudentConfig, fn_args.custom_config["student"])
+    strategy_for(config.stages[0].fit.strategy)  # Workers meet before anything is computed.
     task = TrainingTask(fn_args)
-    config = from_dict(StudentConfig, task.settings["student"])
     teacher, _ = load_keras(keras_uri(fn_args.base_model))
     stored = tuple(task.settings["outputs"])
     widths = {name: tensor.shape[-1] for name, tensor in Named(teacher, stored).output.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import field
 
+from pipelines.components.configuration import check_stages
 from tfmodels.training import FitConfig
 
 _TEACHER_FIT = FitConfig(epochs=1, batch_size=32, learning_rate=5e-5)
@@ -114,6 +115,9 @@ class StudentConfig:
     stages: tuple[StageConfig, ...] = (
         StageConfig(soft_labels=0.0, logits=1.0, hidden_states=1.0, layer_map={"-1": -1}, spans_per_text=4),
     )
+
+    def __post_init__(self):
+        check_stages(self.stages)
 
 
 @dataclasses.dataclass(frozen=True)

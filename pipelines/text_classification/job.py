@@ -104,7 +104,8 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
     """
     from pipelines.components.configuration import from_dict
     from pipelines.text_classification import configs, sources
-    from pipelines.text_classification.trainer import build_student
+    from pipelines.text_classification.trainer import build_student, build_teacher, stage_losses
+    from tfmodels.distillation import Distiller
 
     output = Path(job.output)
     paths = configs.PathsConfig(
@@ -133,13 +134,21 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
             config, evaluation=dataclasses.replace(config.evaluation, length_edges=tuple(edges))
         )
 
-    student = build_student(config.student, len(report.classes), "float32").backbone
-    sources.check_teacher(config.teacher, config.student, student.config, length)
-    if student.max_length is not None and length > student.max_length:
+    student = build_student(config.student, len(report.classes), "float32")
+    teacher = sources.check_teacher(config.teacher, config.student, student.backbone.config, length)
+    longest = student.backbone.max_length
+    if longest is not None and length > longest:
         raise UserError(
-            f"the student takes at most {student.max_length} tokens, fewer than sequence_length {length}: "
+            f"the student takes at most {longest} tokens, fewer than sequence_length {length}: "
             "raise its max_sequence_length."
         )
+    layers = student.backbone.config.num_layers, teacher.num_layers
+    losses = [stage_losses(stage, *layers) for stage in config.student.stages]
+    if any(stage.attention_scores for stage in config.student.stages):
+        # Only the model tells how many heads it has, if any.
+        task = build_teacher(config.teacher, len(report.classes), "float32")
+        for of_stage in losses:
+            Distiller(student, task, of_stage)
     saved = sources.save_preprocessor(preprocessor, output / "preprocessor")
     return dataclasses.replace(config, paths=dataclasses.replace(paths, preprocessor=str(saved)))
 

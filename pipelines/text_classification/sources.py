@@ -6,7 +6,6 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from pipelines.components.losses import layer_pairs
 from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
 from tfmodels import datasets
 from tfmodels.errors import UserError
@@ -47,11 +46,11 @@ def hf_folder(source: str) -> Path | None:
     return None
 
 
-def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config, sequence_length: int) -> None:
-    """Checks that a teacher takes the texts and has what its student, of these sizes, is to learn from.
+def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config, sequence_length: int) -> Config:
+    """The teacher's configuration, checked: it takes the texts, and its student of these sizes can start from it.
 
     Raises:
-        UserError: It does not.
+        UserError: It does not, or cannot.
     """
     folder = hf_folder(teacher.source)
     if folder is None:
@@ -64,12 +63,9 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config,
     longest = min(longest, getattr(getattr(config, "kind", None), "max_length", None) or longest)
     if sequence_length > longest:
         raise UserError(f"the teacher takes at most {longest} tokens: give --sequence-length {longest} or less.")
-    if not student.stages:
-        raise UserError("the student has no stages: give at least one.")
-    for stage in student.stages:
-        layer_pairs(stage.layer_map, sizes.num_layers, config.num_layers)
     if student.embed_like_teacher:
         check_widths(sizes, config)
+    return config
 
 
 def check_widths(student: Config, teacher: Config) -> None:

@@ -183,6 +183,10 @@ def train_student(
         if is_chief(strategy):
             callbacks = [EpochLines(name, stage.fit), *task.pictures(directory, student, stage)]
         fitting = dataclasses.replace(stage.fit, precision=precision)
+        teaches_head = stage.hard_label_weight or "logits" in distiller.teacher_names
+        if not teaches_head and fitting.monitor == "val_accuracy":
+            # The accuracy of a head that learns nothing is chance.
+            fitting = dataclasses.replace(fitting, monitor="val_loss")
         histories[name] = fit(distiller, train, validation, fitting, directory, callbacks=callbacks, verbose=0)
     seconds = time.monotonic() - started
 

@@ -13,7 +13,8 @@ from tests.support.tensors import assert_close
 from tests.training.keywords import classify, keyword_batches, keyword_rows, tiny_classifier
 from tfmodels.distillation import AttentionScores, Distiller, Embeddings, HiddenStates, SoftLabels
 from tfmodels.distillation.losses import named_outputs
-from tfmodels.models import TextClassifier
+from tfmodels.errors import UserError
+from tfmodels.models import LocalAttention, TextClassifier
 from tfmodels.training import Batches, FitConfig, fit
 
 CONFIG = FitConfig(epochs=2, learning_rate=1e-2)
@@ -108,6 +109,21 @@ def test_the_teacher_is_the_same_after_training(tmp_path):
     assert history["loss"][-1] < history["loss"][0]
 
 
+def test_teacher_and_student_may_attend_in_kinds_of_their_own(tmp_path):
+    teacher = TextClassifier(tiny("bigbird_base", num_layers=1), 2, name="teacher")
+    student = student_of(attention=LocalAttention(chunk_length=3), num_layers=1, dropout=0.0, attention_dropout=0.0)
+    losses = [SoftLabels(2.0), HiddenStates({1: 1})]
+    start = [to_numpy(variable.value) for variable in student.trainable_variables]
+    distiller = Distiller(student, teacher, losses, hard_label_weight=0.5)
+    history = fit(distiller, distil_batches(), None, CONFIG, tmp_path, verbose=0)
+    for figure in ("loss", "hidden_states"):
+        assert history[figure][-1] < history[figure][0], figure
+    moved = zip(student.trainable_variables, start, strict=True)
+    assert all((to_numpy(variable.value) != value).any() for variable, value in moved)
+    with pytest.raises(UserError, match="attention"):
+        Distiller(student, teacher, [AttentionScores({0: 0})])
+
+
 def test_the_teacher_has_no_dropout_and_the_student_has():
     teacher = TextClassifier(tiny(dropout=0.5), 2)
     distiller = Distiller(student_of(dropout=0.5), teacher, [SoftLabels()])
@@ -199,10 +215,16 @@ def test_a_layer_map_out_of_range_is_refused(losses, told):
         Distiller(student_of(), teacher_of(), losses())
 
 
-def test_other_numbers_of_heads_are_refused_by_the_first_step(tmp_path):
-    distiller = Distiller(student_of(num_heads=5), teacher_of(), [AttentionScores({0: 0})])
-    with pytest.raises(ValueError, match="the student has 5 attention heads and the teacher 2"):
-        fit(distiller, distil_batches(), None, CONFIG, tmp_path, verbose=0)
+def test_other_numbers_of_heads_are_refused_before_the_first_step():
+    with pytest.raises(UserError, match="the student has 5 attention heads and the teacher 2"):
+        Distiller(student_of(num_heads=5), teacher_of(), [AttentionScores({0: 0})])
+
+
+@pytest.mark.parametrize("names", [("soft", "soft"), ("soft", "hard_loss"), ("loss",), ("balance",), ("accuracy",)])
+def test_a_loss_that_has_the_name_of_another_figure_is_refused(names):
+    losses = [SoftLabels(name=name) for name in names]
+    with pytest.raises(UserError, match=f"two of the distiller's figures are called {names[-1]!r}: give the loss"):
+        Distiller(student_of(), teacher_of(), losses, balance=0.5)
 
 
 def test_other_numbers_of_classes_are_refused():

@@ -1,10 +1,13 @@
 """Configurations go to JSON and back, and refuse what they do not know."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from pipelines.components.configuration import from_json, to_json
+from pipelines.distillation.configs import DistillationConfig
 from pipelines.text_classification.configs import PathsConfig, PipelineConfig, StageConfig, StudentConfig
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig
@@ -26,6 +29,39 @@ def test_what_is_left_out_has_its_default():
     config = from_json(PipelineConfig, text)
     assert config.text.sequence_length == 64 and config.teacher == PipelineConfig(PATHS, ()).teacher
     assert config.labels == ("a", "b")
+
+
+def test_a_part_that_is_left_out_has_the_default_of_its_place_and_not_of_its_class():
+    paths = json.loads(to_json(PATHS))
+    fit = {"fit": {"precision": "bfloat16"}}
+    values = {"paths": paths, "labels": [], "teacher": fit, "student": {"stages": [{"fit": {"epochs": 3}}]}}
+    config, default = from_json(PipelineConfig, json.dumps(values)), PipelineConfig(PATHS, ())
+    assert config.teacher.fit == default.teacher.fit.replace(precision="bfloat16")
+    assert config.student.stages[0].fit == StageConfig.fit.replace(epochs=3)
+    teacher = {"artifact": "a", "fingerprint": "f"}
+    values = {"paths": paths, "labels": [], "teacher": teacher, "rows": {"table": "t"}, "serving": {"gate_texts": 5}}
+    assert from_json(DistillationConfig, json.dumps(values)).serving.model_name == "student"
+
+
+@pytest.mark.parametrize(
+    ("page", "cls", "needed"),
+    [
+        ("pipeline", PipelineConfig, {}),
+        (
+            "distillation-pipeline",
+            DistillationConfig,
+            {"teacher": {"artifact": "a", "fingerprint": "f"}, "rows": {"table": "t"}},
+        ),
+    ],
+)
+def test_the_examples_of_the_pages_train_a_student_as_its_recipe_does(page, cls, needed):
+    text = (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    (example,) = map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL))
+    given = {"paths": json.loads(to_json(PATHS)), "labels": [], **needed}
+    for name, value in example.items():
+        given[name] = {**given.get(name, {}), **value}
+    for stage in from_json(cls, json.dumps(given)).student.stages:
+        assert (stage.fit.learning_rate, stage.fit.batch_size) == (1.5e-3, 128)
 
 
 @pytest.mark.parametrize(

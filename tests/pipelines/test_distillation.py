@@ -471,6 +471,19 @@ def test_a_configuration_follows_the_teacher(prepared, teacher, tmp_path):
             "lower the student's embedding_dim",
         ),
         ({"student": {"stages": []}}, "the student has no stages"),
+        (
+            {
+                "student": {
+                    "overrides": {**SMALL, "num_heads": 4},
+                    "stages": [{"losses": {"attention_scores": {"layer_map": {"-1": -1}}}}],
+                }
+            },
+            "the student has 4 attention heads and the teacher 2",
+        ),
+        (
+            {"student": {"stages": [{"fit": {"strategy": "mirrored"}}, {}]}},
+            "stages have mirrored, one as their strategy, but the student is built once",
+        ),
         ({"student": {"stages": [{"losses": {"hidden_states": {"layer_map": {"1": 9}}}}]}}, "layer 9 of the teacher"),
         ({"student": {"stages": [{"loses": {}}]}}, "no field 'loses': did you mean 'losses'"),
         ({"rows": {"spans": 1}}, "no field 'spans'"),

@@ -126,6 +126,23 @@ def test_a_run_that_stopped_early_is_not_trained_again(tmp_path):
     assert_same_weights(again.get_weights(), first.get_weights())
 
 
+def test_a_run_that_was_finished_by_another_recipe_is_refused(tmp_path):
+    arguments = (keyword_batches(32), keyword_batches(16))
+    config = FitConfig(epochs=2, learning_rate=1e-2, unfreezing="gradual", unfreeze_epochs=(0.5,))
+    history = fit(tiny_classifier(), *arguments, config, tmp_path, **classify())
+    for changes, told in (
+        ({"learning_rate": 1e-3, "seed": 1}, r"with learning_rate 0\.01 and not 0\.001, seed 0 and not 1: give"),
+        ({"epochs": 1, "unfreezing": None}, r"unfreezing 'gradual' and not None, 2 epochs and not 1: give another"),
+    ):
+        with pytest.raises(UserError, match=told):
+            fit(tiny_classifier(), *arguments, config.replace(**changes), tmp_path, **classify())
+    # What changes nothing of the result is free, and a longer run goes on.
+    free = config.replace(patience=3, micro_batches=2, recompute=True)
+    assert fit(tiny_classifier(), *arguments, free, tmp_path, **classify()) == history
+    longer = fit(tiny_classifier(), *arguments, config.replace(epochs=3), tmp_path, **classify())
+    assert longer["loss"][:2] == history["loss"] and len(longer["loss"]) == 3
+
+
 def test_an_unknown_monitor_is_answered_with_the_figures_there_are(tmp_path):
     config = FitConfig(epochs=1, monitor="val_f1")
     with pytest.raises(UserError, match="'val_f1' is no figure of this run: choose one of val_accuracy, val_loss"):
@@ -166,6 +183,87 @@ def test_low_precision_trains_float32_weights_and_goes_on(precision, tmp_path):
     longer = FitConfig(epochs=3, learning_rate=1e-2, precision=precision)
     again = tiny_classifier(dtype=policy_for(precision))
     assert len(fit(again, *arguments[:2], longer, tmp_path, **classify())["loss"]) == 3
+
+
+class Poisoned(keras.callbacks.Callback):
+    """Scales the loss so high, before the third batch, that gradients overflow; notes what the step makes of it."""
+
+    seen = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.seen is None and batch == 2:
+            self.before = self.model.get_weights()
+            self.model.optimizer.dynamic_scale.assign(2.0**26)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.seen is None and batch == 2:
+            self.seen = float(self.model.optimizer.dynamic_scale), self.model.get_weights()
+
+
+def test_a_float16_step_that_overflows_is_skipped_and_the_run_recovers(tmp_path):
+    model, poisoned = tiny_classifier(dtype=policy_for("float16")), Poisoned()
+    config = FitConfig(epochs=3, learning_rate=1e-2, precision="float16")
+    history = fit(model, keyword_batches(), None, config, tmp_path, callbacks=[poisoned], **classify())
+    scale, after = poisoned.seen
+    assert scale == 2.0**25
+    assert_same_weights(after[: len(model.get_weights())], poisoned.before)
+    assert np.isfinite(history["loss"]).all() and history["loss"][-1] < history["loss"][0]
+    assert any((new != old).any() for new, old in zip(model.get_weights(), poisoned.before))
+    # TensorBoard shows where the scale has come to.
+    events = EventAccumulator(str(tmp_path / "logs" / "train"), size_guidance={"tensors": 0}).Reload()
+    scales = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("loss_scale")]
+    assert len(scales) == 3 and scales[-1] == float(model.optimizer.dynamic_scale) < 2.0**25
+
+
+def test_bfloat16_trains_as_float32_within_its_digits(tmp_path):
+    """Over 20 steps that a quarter of the loss goes in: losses to 1 %, weights to 7.5 % of their norm, 0.65 of the way.
+
+    Steps of Adam are as long for a gradient of rounding alone as for any other.
+    """
+    runs = {}
+    for precision in ("float32", "bfloat16"):
+        keras.utils.set_random_seed(0)
+        sizes = {"hidden_dim": 64, "intermediate_dim": 64, "dropout": 0.0, "attention_dropout": 0.0}
+        model = tiny_classifier(dtype=policy_for(precision), **sizes)
+        start = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+        config = FitConfig(epochs=5, learning_rate=3e-3, precision=precision)
+        history = fit(model, keyword_batches(256, batch_size=64), None, config, tmp_path / precision, **classify())
+        assert int(model.optimizer.iterations) == 20
+        reached = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+        runs[precision] = np.array(history["loss"]), start, reached
+    (wanted, start, reached), (losses, other_start, found) = runs.values()
+    np.testing.assert_array_equal(other_start, start)
+    assert wanted[-1] < 0.77 * wanted[0] and (losses != wanted).all()  # It learns, and computes in other numbers.
+    np.testing.assert_allclose(losses, wanted, rtol=1e-2)
+    bound = 0.075 * np.linalg.norm(reached)
+    assert np.linalg.norm(found - reached) < bound < 0.66 * np.linalg.norm(reached - start)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("optimizer", "lamp", "there is no optimizer 'lamp': did you mean 'lamb'"),
+        ("schedule", "cosin", "there is no schedule 'cosin': did you mean 'cosine'"),
+        ("clip_by", "nrom", "there is no clip_by 'nrom': did you mean 'norm'"),
+        ("strategy", "mirorred", "there is no strategy 'mirorred': did you mean 'mirrored'"),
+        ("unfreezing", "gradul", "there is no unfreezing 'gradul': did you mean 'gradual'"),
+        ("precision", "fp8", "precision 'fp8' is unknown"),
+        ("epochs", 0, "epochs=0 must be at least 1"),
+        ("batch_size", 0, "batch_size=0 must be at least 1"),
+        ("micro_batches", 0, "micro_batches=0 must be at least 1"),
+        ("patience", 0, "patience=0 must be at least 1"),
+        ("learning_rate", 0.0, "learning_rate=0.0 must be positive"),
+        ("learning_rate", float("nan"), "learning_rate=nan must be positive"),
+        ("clip_norm", 0.0, "clip_norm=0.0 must be positive"),
+        ("warmup", -0.1, "warmup=-0.1 must be from 0 to 1"),
+        ("warmup", 1.5, "warmup=1.5 must be from 0 to 1"),
+        ("average", 1.0, "average=1.0 must be a momentum"),
+        ("layer_decay", 0.0, "layer_decay=0.0 must be above 0"),
+    ],
+)
+def test_a_recipe_refuses_what_there_cannot_be_when_it_is_made(field, value, told):
+    with pytest.raises(UserError, match=told):
+        FitConfig(**{field: value})
 
 
 def test_an_unknown_precision_is_refused():

@@ -50,16 +50,16 @@ def random_spans(rows: Sequence[np.ndarray], count: int, *, shortest=2, longest=
         int[length + 2] arrays; a row that is shorter than the drawn length is taken whole.
 
     Raises:
-        ValueError: There are no rows, or the lengths are not ascending from 1.
+        UserError: There are no rows, or the lengths are not ascending from 1.
 
     Example:
     >>> [span.tolist() for span in random_spans([np.array([2, 7, 8, 9, 3])], 2, longest=2)]
     [[2, 8, 9, 3], [2, 8, 9, 3]]
     """
     if not len(rows):
-        raise ValueError("there are no rows to take spans from.")
+        raise UserError("there are no rows to take spans from.")
     if not 1 <= shortest <= longest:
-        raise ValueError(f"shortest={shortest} and longest={longest} must be ascending from 1.")
+        raise UserError(f"shortest={shortest} and longest={longest} must be ascending from 1.")
     random = np.random.default_rng(seed)
     spans = []
     for row in (rows[index] for index in random.integers(len(rows), size=count)):

@@ -94,12 +94,15 @@ class Distiller(keras.Model):
         The student's outputs, flat: see `distillation.losses.named_outputs`.
 
     Raises:
-        ValueError: The models' classes differ, a loss asks for a layer that a model does not have or compares tokens
-            where the teacher reads others, or both weights are given.
+        UserError: The models' classes differ, a loss asks for a layer that a model does not have, compares the
+            attention of other numbers of heads, or tokens where the teacher reads others, or has another's name, or
+            both weights are given.
     """
 
     # Outputs of the teacher that are read whatever the losses are.
     _always = ()
+    # The figures whose names no loss may have.
+    _figures = ("loss", "hard_loss", "balance", "accuracy")
 
     def __init__(
         self,
@@ -113,9 +116,13 @@ class Distiller(keras.Model):
         super().__init__(name="distiller")
         classes = [model.output["logits"].shape[-1] for model in (student, teacher)]
         if classes[0] != classes[1]:
-            raise ValueError(f"the student has {classes[0]} classes and the teacher {classes[1]}: they must agree.")
+            raise UserError(f"the student has {classes[0]} classes and the teacher {classes[1]}: they must agree.")
         if balance is not None and hard_label_weight:
-            raise ValueError("balance already weighs the labels: leave hard_label_weight out.")
+            raise UserError("balance already weighs the labels: leave hard_label_weight out.")
+        figures = [*self._figures, *(loss.name for loss in losses)]
+        for name in figures:
+            if figures.count(name) > 1:
+                raise UserError(f"two of the distiller's figures are called {name!r}: give the loss another name.")
         self.student = student
         self.losses_of = list(losses)
         self.hard_label_weight = hard_label_weight
@@ -124,7 +131,8 @@ class Distiller(keras.Model):
         names = list(dict.fromkeys([*self._always, *asked]))
         self.teacher_names = names
         teacher_outputs = Named(teacher, names) if names else None
-        widths = {name: tensor.shape[-1] for name, tensor in teacher_outputs.output.items()} if names else {}
+        outputs = teacher_outputs.output if names else {}
+        widths = {name: tensor.shape[1 if len(tensor.shape) == 4 else -1] for name, tensor in outputs.items()}
         for loss in self.losses_of:
             loss.prepare(student, widths)
         ours = student.with_intermediates() if any("/" in name for name in names) else student
@@ -202,13 +210,13 @@ class Distiller(keras.Model):
 
     def _check_tokens(self, x):
         if TEACHER + "token_ids" in x and TEACHER + "padding_mask" not in x:
-            raise ValueError(
+            raise UserError(
                 "the teacher reads other tokens than the student, but there is no 'teacher/padding_mask': add all "
                 "three inputs, see `training.token_features`."
             )
         by_token = [name for name in self.teacher_names if "/" in name]
         if by_token and TEACHER + "token_ids" in x:
-            raise ValueError(
+            raise UserError(
                 f"the teacher reads other tokens than the student, so that {by_token[0]!r} has no counterpart: "
                 "use losses over the logits."
             )
@@ -280,7 +288,7 @@ def _inputs_of(model, inputs, prefix=""):
     """Those of a batch's inputs that a model has inputs for; what is named with the prefix comes first."""
     missing = [name for name in model.input if name not in inputs and prefix + name not in inputs]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{model.name} takes {missing[0]!r}, which the batches do not hold: they have {', '.join(inputs)}."
         )
     return {name: inputs[prefix + name] if prefix + name in inputs else inputs[name] for name in model.input}

@@ -57,16 +57,16 @@ def embed_like_teacher(
         states: What `token_states` returned for this teacher; None asks it.
 
     Raises:
-        ValueError: The vocabularies differ, or the student's vectors are wider than the teacher's hidden states.
+        UserError: The vocabularies differ, or the student's vectors are wider than the teacher's hidden states.
     """
     embeddings = student.backbone.parts["embeddings"]
     size, width = embeddings.tokens.shape
     vocabulary_size = teacher.backbone.config.vocabulary_size
     if size != vocabulary_size:
-        raise ValueError(f"the student knows {size} tokens and the teacher {vocabulary_size}: they must share them.")
+        raise UserError(f"the student knows {size} tokens and the teacher {vocabulary_size}: they must share them.")
     hidden_dim = teacher.backbone.config.hidden_dim
     if width > hidden_dim:
-        raise ValueError(f"vectors of {width} components cannot be made from the teacher's {hidden_dim}.")
+        raise UserError(f"vectors of {width} components cannot be made from the teacher's {hidden_dim}.")
     if states is None:
         states = token_states(teacher, first=first, last=last, batch_size=batch_size)
     states = states - states.mean(axis=0)  # [V, D]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
+from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer
 from tfmodels.layers.projection import Projection
 from tfmodels.models import Task
@@ -45,10 +46,11 @@ class DistillationLoss(Layer):
 
         Args:
             student: The student.
-            teacher_widths: The size of the last axis of each of the teacher's outputs, by name.
+            teacher_widths: The size of the last axis of each of the teacher's outputs, by name; of attention scores,
+                the number of heads.
 
         Raises:
-            ValueError: The student has no such layer.
+            UserError: The student has no such layer, or it is not of the teacher's kind.
         """
 
     def count(self, is_real):
@@ -98,7 +100,7 @@ class SoftLabels(_LogitLoss):
     def __init__(self, temperature=1.0, weight=1.0, **kwargs):
         super().__init__(weight, **kwargs)
         if temperature <= 0:
-            raise ValueError(f"temperature={temperature} must be positive: use 1 for unsoftened labels.")
+            raise UserError(f"temperature={temperature} must be positive: use 1 for unsoftened labels.")
         self.temperature = temperature
 
     def compare(self, student, teacher):
@@ -237,8 +239,14 @@ class AttentionScores(DistillationLoss):
     def prepare(self, student, teacher_widths):
         heads = student.backbone.attention_heads
         if not heads:
-            raise ValueError(f"{student.backbone.name} does not attend: leave AttentionScores out.")
+            raise UserError(f"{student.backbone.name} does not attend: leave AttentionScores out.")
         _check_layers(self, len(heads))
+        for ours, name in zip(self.layer_map, self.teacher_names):
+            if heads[ours] != teacher_widths[name]:
+                raise UserError(
+                    f"the student has {heads[ours]} attention heads and the teacher {teacher_widths[name]}: "
+                    "AttentionScores needs as many in both."
+                )
 
     def count(self, is_real):
         return ops.sum(ops.square(ops.sum(ops.cast(is_real, "float32"), axis=1)))
@@ -249,11 +257,6 @@ class AttentionScores(DistillationLoss):
         total = 0.0
         for ours, name in zip(self.layer_map, self.teacher_names):
             scores, wanted = student[f"attention_scores/{ours}"], teacher[name]
-            if scores.shape[1] != wanted.shape[1]:
-                raise ValueError(
-                    f"the student has {scores.shape[1]} attention heads and the teacher {wanted.shape[1]}: "
-                    "AttentionScores needs as many in both."
-                )
             difference = ops.square(scores - ops.cast(wanted, "float32")) * pairs
             total += ops.sum(difference) / (ops.sum(pairs) * scores.shape[1])
         return total
@@ -273,7 +276,7 @@ def named_outputs(outputs) -> dict:
 def _check_layers(loss, count):
     for index in loss.layer_map:
         if not 0 <= index < count:
-            raise ValueError(
+            raise UserError(
                 f"{type(loss).__name__}: the student has no layer {index}; its indices go from 0 to {count - 1}."
             )
 
@@ -287,7 +290,7 @@ class Named(keras.Model):
         names: Names as in `named_outputs`.
 
     Raises:
-        ValueError: The task has no output of a name.
+        UserError: The task has no output of a name.
     """
 
     def __init__(self, task, names):
@@ -299,5 +302,5 @@ class Named(keras.Model):
                 kind = name.split("/")[0]
                 last = max((int(n.split("/")[1]) for n in outputs if n.startswith(f"{kind}/")), default=None)
                 reason = f"; its indices go from 0 to {last}" if last is not None else ""
-                raise ValueError(f"the teacher has no output {name!r}{reason}.")
+                raise UserError(f"the teacher has no output {name!r}{reason}.")
         super().__init__(inner.input, {name: outputs[name] for name in names}, name=f"{task.name}_named")

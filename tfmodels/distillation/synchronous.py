@@ -26,6 +26,7 @@ from keras import ops
 
 from tfmodels.distillation.distiller import TEACHER, Distiller, hard_loss, labelled, record_accuracy
 from tfmodels.distillation.losses import DistillationLoss
+from tfmodels.errors import UserError
 from tfmodels.models import Task
 
 
@@ -48,10 +49,11 @@ class SynchronousDistiller(Distiller):
         The student's outputs, flat.
 
     Raises:
-        ValueError: As for `Distiller`, or the targets hold a teacher's outputs, which would be those of another one.
+        UserError: As for `Distiller`, or the targets hold a teacher's outputs, which would be those of another one.
     """
 
     _always = ("logits",)
+    _figures = (*Distiller._figures, "teacher_loss", "teacher_accuracy")
 
     def __init__(
         self, student: Task, teacher: Task, losses: Sequence[DistillationLoss], balance: float | Callable = 0.5
@@ -67,7 +69,7 @@ class SynchronousDistiller(Distiller):
     def loss_terms(self, x, y, y_pred, sample_weight=None, training=True) -> dict:
         cached = [name for name in y if name.startswith(TEACHER)]
         if cached:
-            raise ValueError(f"the targets hold {cached[0]!r}: a teacher that is still learning has no cached outputs.")
+            raise UserError(f"the targets hold {cached[0]!r}: a teacher that is still learning has no cached outputs.")
         outputs = self.teacher_outputs(x, training=training)
         # No gradient of a distillation loss into the teacher, which would learn to be easy to imitate.
         said = {TEACHER + name: ops.stop_gradient(value) for name, value in outputs.items()}

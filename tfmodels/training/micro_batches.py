@@ -201,8 +201,11 @@ def _sum_over_replicas(values):
 
 
 def _once(gradient):
-    """Of replicas that all know the whole gradient, the first hands it in: Keras clips first and then adds them up."""
+    """Of replicas that all know the whole gradient, the first hands it in: Keras clips first and then adds them up.
+
+    The others hand in zeros, and NaN wherever the whole is not finite: all of them have to skip a step that overflowed.
+    """
     replica = _replicas()
     if replica is None:
         return gradient
-    return tf.where(tf.equal(replica.replica_id_in_sync_group, 0), gradient, tf.zeros_like(gradient))
+    return tf.where(tf.equal(replica.replica_id_in_sync_group, 0), gradient, 0.0 * gradient)

@@ -104,10 +104,15 @@ def lamb(
 CLIPPINGS = {"value": "clipvalue", "norm": "clipnorm", "global_norm": "global_clipnorm"}
 
 
-def _common(clip_norm, clip_by, average) -> dict:
-    """What every Keras optimiser takes."""
+def check_average(average: float | None) -> None:
+    """Refuses what is no momentum of a moving average."""
     if average is not None and not 0 <= average < 1:
         raise UserError(f"average={average} must be a momentum between 0 and 1, such as 0.999.")
+
+
+def _common(clip_norm, clip_by, average) -> dict:
+    """What every Keras optimiser takes."""
+    check_average(average)
     averaging = {} if average is None else {"use_ema": True, "ema_momentum": average}
     return {CLIPPINGS[clip_by]: clip_norm, **averaging}
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
+from tfmodels.errors import UserError
 from tfmodels.training.optimizers import adamw
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -24,10 +25,10 @@ def policy_for(precision: str) -> keras.dtype_policies.DTypePolicy:
     """The Keras policy that keeps variables in float32 and computes in `precision`.
 
     Raises:
-        ValueError: The precision is not float32, bfloat16 or float16.
+        UserError: The precision is not float32, bfloat16 or float16.
     """
     if precision not in _POLICIES:
-        raise ValueError(f"precision {precision!r} is unknown: choose one of {', '.join(_POLICIES)}.")
+        raise UserError(f"precision {precision!r} is unknown: choose one of {', '.join(_POLICIES)}.")
     return keras.dtype_policies.get(_POLICIES[precision])
 
 
@@ -68,7 +69,7 @@ def choose_precision(
         The `Probe`; say to the user what it says.
 
     Raises:
-        ValueError: A precision is unknown.
+        UserError: A precision is unknown.
     """
     if precision != "auto":
         policy_for(precision)

@@ -79,8 +79,7 @@ class LayerRates:
         Raises:
             UserError: The model does not tell its groups, or the decay is no fraction.
         """
-        if not 0 < decay <= 1:
-            raise UserError(f"layer_decay={decay} must be above 0 and at most 1: a lower layer's part of the rate.")
+        check_decay(decay)
         groups = layer_groups(model)
         top = len(groups) - 1
         found = {
@@ -100,6 +99,12 @@ class LayerRates:
         group = self.groups[index]
         factor = self.factors[group]
         return tf.where(step >= self.starts[group], factor, 0.0) if self.starts[group] else factor
+
+
+def check_decay(decay: float) -> None:
+    """Refuses what is no fraction of a rate."""
+    if not 0 < decay <= 1:
+        raise UserError(f"layer_decay={decay} must be above 0 and at most 1: a lower layer's part of the rate.")
 
 
 def layer_groups(model) -> list:

@@ -3,6 +3,8 @@
 A step counts from zero, and the first update already moves: a warm-up of w steps reaches the peak in its w-th update.
 """
 
+import functools
+
 import keras
 from keras import ops
 
@@ -172,6 +174,7 @@ def _inverse_square_root(peak, total_steps, warmup_steps):
 # As a recipe names them: of the peak, all steps and those of the warm-up.
 SCHEDULES = {
     "linear": WarmupLinearDecay,
+    "polynomial": functools.partial(WarmupPolynomialDecay, power=2.0),
     "cosine": warmup_cosine_decay,
     "inverse_square_root": _inverse_square_root,
     "slanted_triangular": SlantedTriangular,
