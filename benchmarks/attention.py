@@ -7,9 +7,10 @@ One sequence goes through one layer of BERT's kind (256 wide, 4 heads, a feed-fo
 is of each kind at the settings of `benchmarks.kinds`. Forward is inference; training is forward and backward, with the
 gradients of all weights and of the input. Nothing is compiled by XLA.
 
-Times of all kinds are taken in turn, full attention among them, in one process a length. Memory is what the layer
-needs beyond its weights: the peak of a process of its own, a kind, over what it held before. A kind stops at the length
-where its next step would by its last two need more than the limits of time or memory: full attention first.
+Times of all kinds are taken in turn, full attention among them, in one process a length, whose allocator keeps what is
+freed (`benchmarks.processes.KEEPS_MEMORY`). Memory is what the layer needs beyond its weights: the peak of a process of
+its own, a kind, over what it held before. A kind stops at the length where its next step would by its last two need
+more than the limits of time or memory: full attention first.
 
 Each figure is a file in the output folder, so that a run that was stopped goes on from there, and `attention.json`
 holds all of them: `tfmodels attention-guide --records DIR` reads it.
@@ -29,7 +30,7 @@ from rich.table import Table
 
 from benchmarks import records
 from benchmarks.kinds import KINDS, kind_of
-from benchmarks.processes import in_a_process, memory_of
+from benchmarks.processes import KEEPS_MEMORY, in_a_process, memory_of
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_file
@@ -41,6 +42,8 @@ _FULL = "FullAttention"
 _WAYS = ("forward", "training")
 _WARM = 256  # Tokens of the call that prepares a process.
 _SLOPES_FROM = 2048
+# Times are of the computation, not of the kernel that hands out the same pages again and again.
+_ENVIRONMENTS = {"time": KEEPS_MEMORY, "memory": {}}
 
 
 def measure(
@@ -100,15 +103,16 @@ def _path(folder: Path, what: str, name: str, length: int) -> Path:
 
 def _read(folder: Path, what: str, name: str, length: int) -> dict | None:
     """A finished record of the kind as it is set today."""
-    return records.read(_path(folder, what, name, length), _settings(name, length))
+    return records.read(_path(folder, what, name, length), _settings(what, name, length))
 
 
-def _settings(name: str, length: int) -> dict:
-    return {"length": length, **_SIZES, "attention": kind_of(name, length).to_dict()}
+def _settings(what: str, name: str, length: int) -> dict:
+    settings = {"length": length, **_SIZES, "attention": kind_of(name, length).to_dict()}
+    return settings | {"environment": _ENVIRONMENTS[what]} if _ENVIRONMENTS[what] else settings
 
 
 def _write(folder: Path, what: str, name: str, length: int, figures: dict) -> None:
-    records.write(_path(folder, what, name, length), _settings(name, length), figures)
+    records.write(_path(folder, what, name, length), _settings(what, name, length), figures)
 
 
 def _missing(folder: Path, what: str, names: list[str], sizes: list[int], rounds: int, limits: dict) -> None:
@@ -117,7 +121,8 @@ def _missing(folder: Path, what: str, names: list[str], sizes: list[int], rounds
     if not wanted:
         return
     click.echo(f"{what}: {', '.join(wanted)} at {', '.join(f'{size:,}' for size in sizes)} tokens", err=True)
-    in_a_process(f"benchmarks.attention.measure_{what}", str(folder), wanted, sizes, rounds, limits)
+    arguments = (str(folder), wanted, sizes, rounds, limits)
+    in_a_process(f"benchmarks.attention.measure_{what}", *arguments, environment=_ENVIRONMENTS[what])
 
 
 def measure_memory(folder: str, names: list[str], sizes: list[int], rounds: int, limits: dict) -> None:

@@ -17,7 +17,7 @@ KINDS: dict[str, Callable[[int, int], AttentionKind]] = {
     "FullAttention": lambda length, block: models.FullAttention(),
     "LocalAttention": lambda length, block: models.LocalAttention(chunk_length=block),
     "LSHAttention": lambda length, block: models.LSHAttention(chunk_length=block),
-    "Routing": lambda length, block: models.Routing(cluster_size=2 * block, window=block),
+    "Routing": lambda length, block: models.Routing(window=block),
     "BigBirdAttention": lambda length, block: models.BigBirdAttention(block_size=block),
     "ETCAttention": lambda length, block: models.ETCAttention(radius=block, tokens_per_global=max(16, length // 256)),
     "BinaryPartition": lambda length, block: models.BinaryPartition(density=max(2, block // 8)),

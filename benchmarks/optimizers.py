@@ -1,4 +1,4 @@
-"""A step of LAMB beside one of Keras's AdamW, on the weights of one model: time, and memory for the slots.
+"""A step of LAMB beside one of Keras's AdamW, on the weights of one model: time, and memory of slots and step.
 
     python -m benchmarks.optimizers --quick
     python -m benchmarks.optimizers --model bert_large --pairs 7
@@ -12,46 +12,76 @@ from __future__ import annotations
 import click
 
 from benchmarks.pairs import in_turn
+from benchmarks.processes import in_a_process, memory_of
 from benchmarks.results import Result, command
 
 
 def measure(quick: bool = False, model: str = "bert_base", layers: int | None = None, pairs: int = 5) -> list[Result]:
     """A step of LAMB against one of Keras's AdamW: how many times as long AdamW takes, and LAMB's share of memory."""
+    import numpy as np
+
+    if quick:
+        model, layers, pairs = "bert_tiny", layers or 1, min(pairs, 3)
+    # In processes of their own, before this one holds anything.
+    peaks = [in_a_process("benchmarks.optimizers.memory_here", name, model, layers) for name in ("lamb", "adamw")]
+    variables = _variables(model, layers)
+    optimizers, steps = zip(*(_step(name, variables) for name in ("lamb", "adamw")))
+    times = in_turn(*steps, pairs)
+    numbers = [sum(int(np.prod(v.shape)) for v in optimizer.variables) for optimizer in optimizers]
+    size = f"{sum(int(np.prod(v.shape)) for v in variables) / 1e6:.3g} million weights"
+    return [
+        Result.of_pairs(f"a step on {size}", times, "LAMB", "Keras's AdamW", at_least=1 / 1.15),
+        Result("numbers kept between steps, LAMB / AdamW", numbers[0] / numbers[1], at_most=1.001),
+        Result(
+            "memory of a step, LAMB / AdamW",
+            peaks[0] / peaks[1],
+            at_most=1.0,
+            first=f"LAMB {peaks[0]:.0f} MiB",
+            second=f"Keras's AdamW {peaks[1]:.0f} MiB",
+        ),
+    ]
+
+
+def memory_here(name: str, model: str, layers: int | None) -> float:
+    """MiB that a step needs at its peak in this process, beside weights, gradients and what is kept between steps."""
+    import tensorflow as tf
+
+    # What happens to run side by side would decide the peak.
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    _, step = _step(name, _variables(model, layers))
+    step()
+    return memory_of(step)[0]
+
+
+def _variables(model: str, layers: int | None) -> list:
+    import tfmodels
+
+    return tfmodels.create_model(model, **({} if layers is None else {"num_layers": layers})).trainable_variables
+
+
+def _step(name: str, variables: list):
+    """The optimiser "lamb" or Keras's "adamw", and a step of it."""
     import keras
     import numpy as np
     import tensorflow as tf
 
-    import tfmodels
     from tfmodels.training import Lamb
     from tfmodels.training.exclusions import NORMS_AND_BIASES
 
-    if quick:
-        model, layers, pairs = "bert_tiny", layers or 1, min(pairs, 3)
-    backbone = tfmodels.create_model(model, **({} if layers is None else {"num_layers": layers}))
-    variables = backbone.trainable_variables
     random = np.random.default_rng(0)
     gradients = [tf.constant(random.normal(size=v.shape, scale=1e-3), tf.float32) for v in variables]
-    settings = {"weight_decay": 0.01, "epsilon": 1e-6, "global_clipnorm": 1.0}
-    ours, theirs = Lamb(1e-4, **settings), keras.optimizers.AdamW(1e-4, **settings)
-    theirs.exclude_from_weight_decay(var_names=NORMS_AND_BIASES)
+    make = {"lamb": Lamb, "adamw": keras.optimizers.AdamW}[name]
+    optimizer = make(1e-4, weight_decay=0.01, epsilon=1e-6, global_clipnorm=1.0)
+    if name == "adamw":
+        optimizer.exclude_from_weight_decay(var_names=NORMS_AND_BIASES)
+    optimizer.build(variables)
+    apply = tf.function(lambda: optimizer.apply(gradients, variables))
 
-    def step_of(optimizer):
-        optimizer.build(variables)
-        apply = tf.function(lambda: optimizer.apply(gradients, variables))
+    def step():
+        apply()
+        return int(optimizer.iterations)  # The step has ended.
 
-        def step():
-            apply()
-            return int(optimizer.iterations)  # The step has ended.
-
-        return step
-
-    times = in_turn(step_of(ours), step_of(theirs), pairs)
-    numbers = [sum(int(np.prod(v.shape)) for v in optimizer.variables) for optimizer in (ours, theirs)]
-    size = f"{backbone.count_params() / 1e6:.3g} million weights"
-    return [
-        Result.of_pairs(f"a step on {size}", times, "LAMB", "Keras's AdamW"),
-        Result("numbers kept between steps, LAMB / AdamW", numbers[0] / numbers[1], at_most=1.001),
-    ]
+    return optimizer, step
 
 
 main = command(

@@ -14,15 +14,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # The environment that has transformers; `./bootstrap parity` makes it.
 PARITY = ROOT / ".venvs/parity/bin/python"
+# What makes glibc keep freed memory. Otherwise it gives tensors of more than 32 MiB back to the kernel after every
+# operation, which hands out their pages anew, one fault and one page of zeros at a time.
+KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_ARENA_MAX": "1"}
 
 
-def in_a_process(function: str, *arguments, python: str | Path = sys.executable) -> Any:
+def in_a_process(
+    function: str, *arguments, python: str | Path = sys.executable, environment: dict[str, str] | None = None
+) -> Any:
     """What a function returns in a process of its own.
 
     Args:
         function: Its module and its name, such as "benchmarks.reformer.step_memory".
         arguments: What JSON can hold; so must the result be.
         python: The interpreter.
+        environment: Variables beside this process's own.
 
     Raises:
         subprocess.CalledProcessError: The process failed; it has said why.
@@ -32,7 +38,7 @@ def in_a_process(function: str, *arguments, python: str | Path = sys.executable)
     process = subprocess.run(
         [str(python), "-c", code, json.dumps(arguments)],
         cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
