@@ -153,6 +153,7 @@ ROWS = (
         ["parity", "oracle", "invariants", "learning"],
         [
             "tests/parity/test_transformer_xl.py",
+            "tests/parity/test_losses.py",
             "tests/models/test_transformer_xl.py",
             "tests/objectives/test_memory.py",
             "tests/layers/test_xl.py",
@@ -210,6 +211,7 @@ ROWS = (
         [
             "tests/layers/test_low_rank.py",
             "tests/ops/test_local.py",
+            "tests/models/test_attention_kinds.py",
         ],
     ),
     _there(
@@ -226,6 +228,7 @@ ROWS = (
         ],
         [
             "tests/layers/test_external.py",
+            "tests/models/test_attention_kinds.py",
         ],
     ),
     _there(
@@ -241,6 +244,7 @@ ROWS = (
         ],
         [
             "tests/layers/test_length_feedforward.py",
+            "tests/models/test_attention_kinds.py",
         ],
     ),
     _there(
@@ -371,6 +375,7 @@ ROWS = (
         ["parity", "invariants", "learning"],
         [
             "tests/parity/test_bert.py",
+            "tests/parity/test_losses.py",
             "tests/models/test_bert.py",
             "tests/objectives/test_pretrainer.py",
             "tests/pipelines/test_pretraining.py",
@@ -383,6 +388,7 @@ ROWS = (
         ["parity", "learning"],
         [
             "tests/parity/test_roberta.py",
+            "tests/parity/test_losses.py",
             "tests/objectives/test_documents.py",
             "tests/pipelines/test_pretraining.py",
         ],
@@ -392,7 +398,12 @@ ROWS = (
         "",
         ["tfmodels/models/albert.py", "tfmodels/objectives/objectives.py", "pipelines/pretraining/recipes.py"],
         ["parity", "learning"],
-        ["tests/parity/test_albert.py", "tests/models/test_bert_families.py", "tests/pipelines/test_pretraining.py"],
+        [
+            "tests/parity/test_albert.py",
+            "tests/parity/test_losses.py",
+            "tests/models/test_bert_families.py",
+            "tests/pipelines/test_pretraining.py",
+        ],
     ),
     _there(
         ("P5", "ELECTRA", "arXiv:2003.10555"),
@@ -401,6 +412,7 @@ ROWS = (
         ["parity", "oracle", "learning"],
         [
             "tests/parity/test_electra.py",
+            "tests/parity/test_losses.py",
             "tests/objectives/test_electra.py",
             "tests/pipelines/test_pretraining.py",
         ],
@@ -412,6 +424,7 @@ ROWS = (
         ["parity", "invariants", "learning"],
         [
             "tests/parity/test_xlnet.py",
+            "tests/parity/test_losses.py",
             "tests/models/test_xlnet.py",
             "tests/objectives/test_pretrainer.py",
             "tests/objectives/test_memory.py",
@@ -421,11 +434,16 @@ ROWS = (
     _there(
         ("P7", "SpanBERT", "arXiv:1907.10529"),
         "",
-        ["tfmodels/objectives/choosing.py", "tfmodels/objectives/objectives.py", "pipelines/pretraining/recipes.py"],
+        [
+            "tfmodels/models/bert.py",
+            "tfmodels/objectives/choosing.py",
+            "tfmodels/objectives/objectives.py",
+            "pipelines/pretraining/recipes.py",
+        ],
         ["oracle", "learning"],
         [
             "tests/objectives/test_choosing.py",
-            "tests/objectives/test_losses.py",
+            "tests/objectives/test_pretrainer.py",
             "tests/pipelines/test_pretraining.py",
         ],
     ),
@@ -440,7 +458,12 @@ ROWS = (
             "pipelines/pretraining/recipes.py",
         ],
         ["parity", "oracle", "learning"],
-        ["tests/parity/test_ernie.py", "tests/objectives/test_choosing.py", "tests/pipelines/test_pretraining.py"],
+        [
+            "tests/parity/test_ernie.py",
+            "tests/parity/test_losses.py",
+            "tests/objectives/test_choosing.py",
+            "tests/pipelines/test_pretraining.py",
+        ],
     ),
     Row("P9", "ERNIE (Tsinghua)", "arXiv:1905.07129"),
     _there(
@@ -475,7 +498,12 @@ ROWS = (
             "pipelines/pretraining/recipes.py",
         ],
         ["parity", "oracle", "learning"],
-        ["tests/parity/test_nezha.py", "tests/layers/test_positions.py", "tests/pipelines/test_pretraining.py"],
+        [
+            "tests/parity/test_nezha.py",
+            "tests/parity/test_losses.py",
+            "tests/layers/test_positions.py",
+            "tests/pipelines/test_pretraining.py",
+        ],
     ),
     Row("P15", "PanGu-alpha", "arXiv:2104.12369"),
     _there(
