@@ -27,6 +27,8 @@ class Try:
             distribution, the squared difference of the logits, and of the last hidden states.
         spans: Random spans for each text, without a label.
         unlabelled: Whether product reviews, editorials, messages and essays join, without a label.
+        varied: Variations of each text, with masks and with words that the teacher's token states have near, without
+            a label.
         sizes: Fields of the student's configuration.
     """
 
@@ -37,6 +39,7 @@ class Try:
     hidden: float = 0.0
     spans: int = 0
     unlabelled: bool = False
+    varied: int = 0
     sizes: tuple[tuple[str, int], ...] = (
         ("num_layers", 2),
         ("num_heads", 4),
@@ -54,10 +57,12 @@ TRIES = {
     "+ hidden states": Try(soft=1.0, hidden=1.0, spans=4),
     "logits instead of soft labels": Try(logits=1.0, hidden=1.0, spans=4),
     "+ unlabelled texts": Try(logits=1.0, hidden=1.0, spans=4, unlabelled=True),
+    "+ varied texts": Try(logits=1.0, hidden=1.0, spans=4, unlabelled=True, varied=10),
 }
 # Of longer texts only this many tokens are read, as the reviews have.
 _UNLABELLED_TOKENS = 64
 _ESSAY_SENTENCES = 30_000
+_NEAR_WORDS = 8
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -161,6 +166,8 @@ def _student(recipe: Try, teacher, preprocessor, train, epochs):
     further = random_spans(texts, recipe.spans * len(texts)) if recipe.spans else []
     if recipe.unlabelled:
         further += [row[:_UNLABELLED_TOKENS] for row in preprocessor.tokenize(_unlabelled_texts()).numpy()]
+    if recipe.varied:
+        further += _varied(texts, recipe.varied, teacher, tokenizer)
     rows = [*texts, *further]
     token_ids = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(row) for row in rows])
     labels = np.concatenate([labels, np.full(len(further), -1)])
@@ -172,6 +179,24 @@ def _student(recipe: Try, teacher, preprocessor, train, epochs):
     with tempfile.TemporaryDirectory() as directory:
         fit(distiller, batches, None, config, directory, verbose=0)
     return student, len(rows)
+
+
+def _varied(texts, count: int, teacher, tokenizer) -> list:
+    """Variations of every text; the words that stand in for others need not be in any of the texts."""
+    import numpy as np
+
+    from tfmodels.distillation import NearestWords, bilstm_changes, token_states, varied_rows
+
+    starts = tokenizer.word_starts()
+    is_word = starts & np.array([piece.isalpha() for piece in tokenizer.get_vocabulary()])
+    states = token_states(teacher, first=tokenizer.cls_token_id, last=tokenizer.sep_token_id)
+    nearest = NearestWords([(int(piece),) for piece in np.flatnonzero(is_word)], states[is_word], _NEAR_WORDS)
+
+    def near(word, random):
+        found = nearest(word)
+        return found[random.integers(len(found))] if found else word
+
+    return varied_rows(texts, starts, bilstm_changes(tokenizer.mask_token_id, near), n_iter=count)
 
 
 def _unlabelled_texts() -> list[str]:

@@ -112,7 +112,7 @@ def test_the_teacher_is_the_same_after_training(tmp_path):
 def test_teacher_and_student_may_attend_in_kinds_of_their_own(tmp_path):
     teacher = TextClassifier(tiny("bigbird_base", num_layers=1), 2, name="teacher")
     student = student_of(attention=LocalAttention(chunk_length=3), num_layers=1, dropout=0.0, attention_dropout=0.0)
-    losses = [SoftLabels(2.0), HiddenStates({1: 1})]
+    losses = [SoftLabels(2.0), HiddenStates({1: 1}, name="hidden_states")]
     start = [to_numpy(variable.value) for variable in student.trainable_variables]
     distiller = Distiller(student, teacher, losses, hard_label_weight=0.5)
     history = fit(distiller, distil_batches(), None, CONFIG, tmp_path, verbose=0)
