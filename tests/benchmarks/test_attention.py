@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import attention
+from benchmarks import attention, processes
 from benchmarks.kinds import KINDS, kind_of
 from tfmodels.errors import UserError
 from tfmodels.models import AttentionKind
@@ -22,6 +22,13 @@ def test_every_kind_takes_its_steps(name):
     steps = attention._steps(name, 64)
     assert set(steps) == set(attention._WAYS)
     assert np.isfinite([step(32) for step in steps.values()]).all()
+
+
+def test_times_are_taken_in_a_process_that_keeps_its_memory():
+    assert attention._ENVIRONMENTS["time"] is processes.KEEPS_MEMORY
+    for name, value in processes.KEEPS_MEMORY.items():
+        assert processes.in_a_process("os.getenv", name, environment=processes.KEEPS_MEMORY) == value
+        assert processes.in_a_process("os.getenv", name) is None
 
 
 def test_slopes_are_the_powers_of_the_length():
