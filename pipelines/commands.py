@@ -24,6 +24,7 @@ OBJECTIVES = (
     "electra_two_stage",
     "ernie",
     "ernie2",
+    "ernie_thu",
     "infoword",
     "nezha",
     "roberta",

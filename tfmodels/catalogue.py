@@ -465,7 +465,25 @@ ROWS = (
             "tests/pipelines/test_pretraining.py",
         ],
     ),
-    Row("P9", "ERNIE (Tsinghua)", "arXiv:1905.07129"),
+    _there(
+        ("P9", "ERNIE (Tsinghua)", "arXiv:1905.07129"),
+        "mentions are looked up in a list, not linked in their context; fine-tuning is without entities",
+        [
+            "tfmodels/layers/entities.py",
+            "tfmodels/models/knowledge.py",
+            "tfmodels/objectives/objectives.py",
+            "tfmodels/objectives/corruption.py",
+            "tfmodels/objectives/translations.py",
+            "pipelines/pretraining/entities.py",
+            "pipelines/pretraining/recipes.py",
+        ],
+        ["oracle", "invariants", "learning"],
+        [
+            "tests/models/test_knowledge.py",
+            "tests/objectives/test_entities.py",
+            "tests/pipelines/test_pretraining.py",
+        ],
+    ),
     _there(
         ("P10", "UniLM", "arXiv:1905.03197"),
         "the four language models in pre-training; sequence-to-sequence fine-tuning and decoding are planned",

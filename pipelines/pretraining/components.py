@@ -29,11 +29,13 @@ from tfx.utils import io_utils
 
 from pipelines.components.files import local_copy
 from pipelines.pretraining.corpus import SPLITS
+from pipelines.pretraining.entities import digest_of, read_mentions
 from pipelines.pretraining.recipes import recipe
 from tfmodels.errors import UserError
 from tfmodels.objectives import Frame
 from tfmodels.text import (
     ChineseSegmenter,
+    EntityLinker,
     NgramTable,
     SpanMarker,
     TextPreprocessor,
@@ -280,6 +282,7 @@ class PretrainingRows(BaseBeamComponent):
         chinese_words: bool = False,
         within_documents: bool = False,
         names: str | None = None,
+        entities: str | None = None,
         code: str = "",
     ):
         """Constructs the component.
@@ -292,6 +295,7 @@ class PretrainingRows(BaseBeamComponent):
             chinese_words: Whether ideographs that form a word stay together in whole-word masks.
             within_documents: Whether the rows tell the documents in them apart.
             names: A file of names, one a line, instead of those that the documents show.
+            entities: A folder of a knowledge graph's entities.
             code: A fingerprint of the code, for TFX's cache.
         """
         settings = {
@@ -302,6 +306,8 @@ class PretrainingRows(BaseBeamComponent):
             "names": names,
             # For TFX's cache, which sees the file's place alone.
             "names_sha256": hashlib.sha256(fileio.open(names, "rb").read()).hexdigest() if names else None,
+            "entities": entities,
+            "entities_sha256": digest_of(entities) if entities else None,
             "code": code,
         }
         super().__init__(
@@ -354,6 +360,8 @@ def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
     tokenised = _sentences(tokenizer, [text for _, text in sorted(documents)], has_capitals)
     segment = _chinese_segmenter().segment if settings["chinese_words"] else None
     markers = _markers(settings["lexicon"], settings["preprocessor"]) if "phrase_ids" in chosen.columns else {}
+    if chosen.entities:
+        markers["entities"] = _linker(settings["entities"], settings["preprocessor"])
     random = np.random.default_rng(shard)
     for task, part in enumerate((chosen, *chosen.later)):
         for row in part.rows(frame).examples(tokenised, random):
@@ -427,6 +435,20 @@ def _markers(lexicon: str, preprocessor: str) -> dict[str, SpanMarker]:
         spans = tokenizer(tf.constant(texts, tf.string)).to_list()
         markers[name] = SpanMarker(span for span in spans if tokenizer.unk_token_id not in span)
     return markers
+
+
+@functools.lru_cache(maxsize=1)
+def _linker(entities: str, preprocessor: str) -> EntityLinker:
+    """What finds the entities that rows name; a mention that the vocabulary cannot spell is left out."""
+    tokenizer, mentions = _preprocessor(preprocessor).tokenizer, read_mentions(entities)
+    spans = tokenizer(tf.constant(list(mentions), tf.string)).to_list()
+    return EntityLinker(
+        {
+            tuple(span): number
+            for span, number in zip(spans, mentions.values())
+            if span and tokenizer.unk_token_id not in span
+        }
+    )
 
 
 @functools.cache

@@ -55,6 +55,7 @@ class RowsConfig:
         within_documents: Whether attention stays within each of the documents that share a row.
         rare_words: A word that stands in the training documents at least and at most so often has a note, in `tnf`.
         names: A UTF-8 file of names, one a line, that ERNIE masks whole; the default finds some in the documents.
+        entities: A folder with a knowledge graph's entities, see `entities`, that `ernie_thu` reads.
     """
 
     sequence_length: int = 128
@@ -65,6 +66,7 @@ class RowsConfig:
     within_documents: bool = False
     rare_words: tuple[int, int] = (100, 500)
     names: str | None = None
+    entities: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

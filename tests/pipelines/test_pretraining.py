@@ -17,7 +17,7 @@ from tfx.types import standard_artifacts
 import tfmodels
 from pipelines.commands import OBJECTIVES
 from pipelines.components.baseline_gate import BASELINES, BaselineGateExecutor
-from pipelines.pretraining import components, trainer
+from pipelines.pretraining import components, entities, trainer
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
 from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
 from pipelines.pretraining.judgement import judge
@@ -45,6 +45,8 @@ VOCABULARY_SIZES = {WORDPIECE: 90, BYTE_LEVEL_BPE: 330}
 
 SUBJECTS = ("The old captain", "A tired teacher", "My sister", "The red-haired neighbour", "Nobody")
 VERBS = ("sold", "painted", "forgot", "repaired", "borrowed")
+# Of a graph of five entities.
+MENTIONS = {"captain": 1, "teacher": 2, "sister": 3, "wooden boat": 4, "kitchen clock": 5, "boat": 2}
 OBJECTS = ("a wooden boat.", "the kitchen clock.", "three green apples.", "an umbrella.", "the letter.")
 
 
@@ -148,6 +150,7 @@ def preprocessors(tmp_path_factory):
             counts = components._ngram_counter()
             counts.add(texts)
             components._write_lexicon(counts.counts, None, str(known / "lexicon.json"))
+            entities.write_entities(known / "entities", MENTIONS, np.random.default_rng(0).normal(size=(5, 8)))
         folders[name] = known
     return folders
 
@@ -159,6 +162,7 @@ def rows_of(name, folder, texts, shard=0, within_documents=False, chinese_words=
         "chinese_words": chinese_words,
         "within_documents": within_documents,
         "lexicon": str(folder / "lexicon.json"),
+        "entities": str(folder / "entities"),
     }
     shards = [components._with_shard(text, 1) for text in texts]
     return list(components._rows_of_shard((shard, [document for _, document in shards]), settings))
@@ -302,7 +306,10 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
     # Several tasks give as many rows again.
     epochs = 3 if chosen.later else EPOCHS.get(name, 6)
     config = FitConfig(epochs=epochs, batch_size=16, learning_rate=5e-3, monitor="val_loss")
-    texts, rows = (documents(240), documents(40, seed=1)), RowsConfig(32, rare_words=(5, 60))
+    texts, rows = (
+        (documents(240), documents(40, seed=1)),
+        RowsConfig(32, rare_words=(5, 60), entities=str(preprocessors[name] / "entities")),
+    )
     train, validation, rare_words = batches_of(name, preprocessors[name], texts, tmp_path, config, rows)
     assert (rare_words is not None) == (name == "tnf")
     keras.utils.set_random_seed(0)
@@ -720,6 +727,13 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ({"encoder": {"generator": {"hidden_dim": 8}}}, "bert has no generator: leave encoder.generator out, or cho"),
         ({"rows": {"within_documents": True}}, "rows of several documents, which bert does not have"),
         ({"objective": "unilm", "encoder": {"overrides": {"num_segments": 2}}}, "unilm sets num_segments=6 itself"),
+        ({"objective": "ernie_thu"}, "give their folder as rows.entities"),
+        ({"objective": "ernie_thu", "rows": {"entities": "nowhere"}}, "there is no nowhere/mentions.tsv"),
+        ({"rows": {"entities": "nowhere"}}, "bert reads no entities: leave rows.entities out, or choose ernie_thu"),
+        (
+            {"objective": "ernie_thu", "encoder": {"preset": "star_transformer"}},
+            "star_transformer has no layers that could read entities",
+        ),
     ],
 )
 def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settings, message):
@@ -733,7 +747,60 @@ def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settin
 def test_every_objective_takes_its_own_model(tmp_path, name):
     from pipelines.pretraining.job import JobConfig, pipeline_config
 
-    assert pipeline_config(JobConfig(str(tmp_path), settings={"objective": name}), tmp_path, REPORT).objective == name
+    settings = {"objective": name}
+    if recipe(name).entities:
+        entities.write_entities(tmp_path / "graph", MENTIONS, np.ones((5, 4)))
+        settings["rows"] = {"entities": str(tmp_path / "graph")}
+    assert pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path, REPORT).objective == name
+
+
+@pytest.mark.parametrize(
+    ("mentions", "vectors", "message"),
+    [
+        (b"captain 1\n", np.ones((5, 4)), "mentions.tsv, line 1: write a mention, a tab and a number from 1"),
+        (b"captain\t1\n\t2\n", np.ones((5, 4)), "line 2: write"),
+        (b"captain\t0\n", np.ones((5, 4)), "line 1: write"),
+        (b"captain\t6\n", np.ones((5, 4)), "names entity 6, but there are 5 vectors"),
+        (b"", np.ones((5, 4)), "holds no graph"),
+        (b"captain\t1\n", np.ones((1, 4)), "holds no graph"),
+        (b"captain\t1\n", np.full((5, 4), np.nan), "one vector of finite numbers"),
+        (b"captain\t1\n", np.ones(5), "one vector of finite numbers"),
+        (b"captain\t1\n", np.ones((5, 4), int), "one vector of finite numbers"),
+        (b"captain\t1\n", np.array([[object()]]), "is no array that NumPy saved"),
+        (b"\xff\t1\n", np.ones((5, 4)), "mentions.tsv is not UTF-8"),
+    ],
+)
+def test_a_folder_of_entities_is_looked_at_before_anything_runs(tmp_path, mentions, vectors, message):
+    (tmp_path / entities.MENTIONS).write_bytes(mentions)
+    np.save(tmp_path / entities.VECTORS, vectors)
+    with pytest.raises(UserError, match=message):
+        entities.check_entities(str(tmp_path))
+
+
+def test_rows_tell_which_entities_are_named(preprocessors):
+    rows = [
+        tf.train.Example.FromString(row).features.feature
+        for row in rows_of("ernie_thu", preprocessors["ernie_thu"], documents())
+    ]
+    tokenizer, found = TextPreprocessor.load(preprocessors["ernie_thu"]).tokenizer, set()
+    spelt = {number: set() for number in MENTIONS.values()}
+    for mention, number in MENTIONS.items():
+        spelt[number].add(tuple(tokenizer([mention]).to_list()[0]))
+    for row in rows:
+        tokens = list(row["token_ids"].int64_list.value)
+        for place, number in enumerate(row["entities"].int64_list.value):
+            if number:
+                assert any(tuple(tokens[place : place + len(span)]) == span for span in spelt[number])
+                found.add(number)
+    assert found == set(MENTIONS.values())
+    # Of "wooden boat" and "boat" the longer one counts.
+    wooden, boat = (tokenizer([word]).to_list()[0] for word in ("wooden", "boat"))
+    whole = wooden + boat
+    for row in rows:
+        tokens, told = (list(row[name].int64_list.value) for name in ("token_ids", "entities"))
+        for place in range(len(tokens)):
+            if tokens[place : place + len(whole)] == whole:
+                assert told[place] == 4 and not told[place + len(wooden)]
 
 
 @pytest.mark.parametrize(

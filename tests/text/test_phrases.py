@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmodels.text import NgramTable, SpanMarker, WordCounts, ngrams_of_words, read_names
+from tfmodels.text import EntityLinker, NgramTable, SpanMarker, WordCounts, ngrams_of_words, read_names
 
 TEXTS = [
     "New York is big. He saw New York and the sea, the big sea.",
@@ -119,5 +119,13 @@ def test_marks_are_what_looking_everywhere_finds():
         marks = SpanMarker(spans)(tokens, starts)
         assert marks == marked_by_looking(tokens, starts, spans)
         found += max(marks, default=0)
+        # An entity's number stands where its mention begins, and nowhere else.
+        mentions = {tuple(span): 100 + number for number, span in enumerate(spans)}
+        linked = EntityLinker(mentions)(tokens, starts)
+        begins = [place for place, mark in enumerate(marks) if mark and mark not in marks[:place]]
+        assert [place for place, number in enumerate(linked) if number] == begins
+        for place in begins:
+            stop = place + marks.count(marks[place])
+            assert linked[place] == mentions[tuple(tokens[place:stop])]
     assert found > 200
     assert SpanMarker([])([1, 2], [True, True]) == [0, 0] and SpanMarker([[]])([1], [True]) == [0]

@@ -19,9 +19,11 @@ from tfmodels.datasets.texts import (
     unlabelled_texts,
 )
 from tfmodels.datasets.weights import minilm
+from tfmodels.datasets.wordnet import Graph, wordnet
 from tfmodels.datasets.words import WordPair, word_similarity
 
 __all__ = [
+    "Graph",
     "LabelledText",
     "News",
     "Post",
@@ -37,4 +39,5 @@ __all__ = [
     "reuters",
     "unlabelled_texts",
     "word_similarity",
+    "wordnet",
 ]

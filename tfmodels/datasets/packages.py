@@ -100,9 +100,7 @@ def fetch(package: Package) -> Path:
     Raises:
         UserError: The package cannot be had, is not the pinned one, or the cache cannot be written.
     """
-    # The name changes with every field, so that a changed list of files is not answered by an older folder.
-    fingerprint = hashlib.sha256(repr(package).encode()).hexdigest()[:12]
-    final = cache_directory() / f"{package.name}-{package.version}-{fingerprint}"
+    final = _folder(package)
     if final.is_dir():
         return final
     try:
@@ -117,6 +115,32 @@ def fetch(package: Package) -> Path:
             "make room or rights there, or set TFMODELS_CACHE to another folder."
         ) from error
     return final
+
+
+def fetch_any(packages: Sequence[Package]) -> Path:
+    """Returns the folder of the first of several packages that can be had, as `fetch` does.
+
+    Args:
+        packages: Versions of one package that hold the same files: a release of Debian has one of them.
+
+    Raises:
+        UserError: None of them can be had; it tells of the last one.
+    """
+    for package in packages:
+        if _folder(package).is_dir():
+            return _folder(package)
+    for package in packages[:-1]:
+        try:
+            return fetch(package)
+        except UserError:
+            continue
+    return fetch(packages[-1])
+
+
+def _folder(package: Package) -> Path:
+    # The name changes with every field, so that a changed list of files is not answered by an older folder.
+    fingerprint = hashlib.sha256(repr(package).encode()).hexdigest()[:12]
+    return cache_directory() / f"{package.name}-{package.version}-{fingerprint}"
 
 
 def unpack(archive: Path, directory: Path, root: str, files: Sequence[str]) -> None:
@@ -225,7 +249,9 @@ def _download_deb(package: Package, scratch: Path) -> Path:
         "in a folder that TFMODELS_DEBS names, from Debian's archive of snapshots"
     )
     shelf = os.environ.get("TFMODELS_DEBS")
-    given = sorted(Path(shelf).glob(f"{package.name}_{package.version}_*.deb")) if shelf else []
+    # An epoch's colon is written so in names of files.
+    stem = f"{package.name}_{package.version.replace(':', '%3a')}"
+    given = sorted(Path(shelf).glob(f"{stem}_*.deb")) if shelf else []
     if given:
         content = given[0].read_bytes()
     elif shutil.which("apt-get") is None:

@@ -87,3 +87,21 @@ ANARCHISM = Package(
     root="usr/share/doc/anarchism",
     files=("copyright", "markdown/append*.md*", "markdown/sec*.md*"),
 )
+
+# WordNet's own licence, which is free. The database of English nouns, verbs, adjectives and adverbs.
+# The files of Debian 12 and 13 are the same, their packages are not.
+WORDNET = tuple(
+    Package(
+        name="wordnet-base",
+        version=version,
+        kind="deb",
+        sha256=sha256,
+        megabytes=6.5,
+        root="usr/share/wordnet",
+        files=("cntlist.rev", "data.noun", "index.noun"),
+    )
+    for version, sha256 in (
+        ("1:3.0-37", "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752"),
+        ("1:3.0-39", "f4f96d4d5d19061916c66cbb889a0119e6a46f9655051f5fd42b7317e46ce4db"),
+    )
+)

@@ -8,6 +8,7 @@ from tfmodels.layers.block import TransformerBlock
 from tfmodels.layers.columns import Columns
 from tfmodels.layers.distance import BucketedBias, DistanceRescaling, LinearBias
 from tfmodels.layers.embeddings import TextEmbedding, WordVectors
+from tfmodels.layers.entities import Aggregator, EntityEmbedding
 from tfmodels.layers.etc import GlobalLocalAttention
 from tfmodels.layers.external import ExternalAttention
 from tfmodels.layers.feedforward import ChunkedFeedForward, FeedForward
@@ -45,6 +46,7 @@ from tfmodels.layers.star import RingAttention, StarAttention, StarBlock
 from tfmodels.layers.targeted_dropout import TargetedDropout, TargetedUnitDropout, TargetedWeightDropout, prune
 
 __all__ = [
+    "Aggregator",
     "AttentionPooling",
     "AxialPositions",
     "BinaryPartitionAttention",
@@ -58,6 +60,7 @@ __all__ = [
     "DenseFirstToken",
     "DenseLastToken",
     "DistanceRescaling",
+    "EntityEmbedding",
     "ExternalAttention",
     "FeedForward",
     "FirstTokenPooling",

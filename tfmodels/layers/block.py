@@ -58,15 +58,7 @@ class TransformerBlock(Layer):
         context=None,
         attention_inputs=None,
     ):
-        x = self.attention_norm(inputs) if self.norm_first else inputs
-        attended = dict(attention_inputs or {})
-        if context is not None:
-            attended["value"] = self.attention_norm(context) if self.norm_first else context
-        x = self.attention(x, attention_mask=attention_mask, return_scores=return_scores, training=training, **attended)
-        x, scores = x if return_scores else (x, None)
-        x = inputs + self.attention_drop(x, training=training)
-        if not self.norm_first:
-            x = self.attention_norm(x)
+        x, scores = self.attended(inputs, attention_mask, return_scores, training, context, attention_inputs)
         residual = x
         if self.norm_first:
             x = self.feed_forward_norm(x)
@@ -74,6 +66,29 @@ class TransformerBlock(Layer):
         if not self.norm_first:
             x = self.feed_forward_norm(x)
         return (x, scores) if return_scores else x
+
+    def attended(
+        self,
+        inputs,
+        attention_mask=None,
+        return_scores=False,
+        training=None,
+        context=None,
+        attention_inputs=None,
+    ):
+        """The first half of the call: what its feed-forward network is given.
+
+        Returns:
+            A pair of float[B, T, D] and, with `return_scores`, float32[B, N, T, S], else None.
+        """
+        x = self.attention_norm(inputs) if self.norm_first else inputs
+        attended = dict(attention_inputs or {})
+        if context is not None:
+            attended["value"] = self.attention_norm(context) if self.norm_first else context
+        x = self.attention(x, attention_mask=attention_mask, return_scores=return_scores, training=training, **attended)
+        x, scores = x if return_scores else (x, None)
+        x = inputs + self.attention_drop(x, training=training)
+        return x if self.norm_first else self.attention_norm(x), scores
 
     def compute_output_spec(
         self,

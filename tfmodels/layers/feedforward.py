@@ -42,10 +42,25 @@ class FeedForward(Layer):
         self.built = True
 
     def call(self, inputs, training=None):
+        return self.from_hidden(self.hidden(inputs, training=training), inputs, training=training)
+
+    def hidden(self, inputs, added=None, training=None):
+        """The vectors between the two maps.
+
+        Args:
+            inputs: float[..., D].
+            added: float[..., F], which joins the sum before the activation, or None.
+            training: Whether dropout is on.
+
+        Returns:
+            float[rows, F], one row for each position.
+        """
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))  # [rows, D]
-        hidden = self.intermediate(rows, training=training)  # [rows, F]
-        if self.dropout:
-            hidden = self.drop(hidden, training=training)
+        hidden = self.intermediate(rows, training=training, added=added)  # [rows, F]
+        return self.drop(hidden, training=training) if self.dropout else hidden
+
+    def from_hidden(self, hidden, inputs, training=None):
+        """The output, float[..., D], of what `hidden` made of the inputs."""
         return ops.reshape(self.output_projection(hidden, training=training), ops.shape(inputs))  # [..., D]
 
     def compute_output_shape(self, input_shape):

@@ -21,6 +21,7 @@ class Projection(Layer):
 
     Call arguments:
         inputs: float[..., D].
+        added: float[..., units], which joins the sum before the activation, or None.
 
     Returns:
         float[..., units].
@@ -41,7 +42,7 @@ class Projection(Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, added=None):
         is_matrix = len(inputs.shape) == 2
         rows = inputs if is_matrix else ops.reshape(inputs, (-1, inputs.shape[-1]))
         kernel = self.kernel
@@ -52,6 +53,8 @@ class Projection(Layer):
             # TensorFlow 2.16 fuses the activation too, but not where the bias is the variable itself.
             bias = ops.reshape(self.bias, (1, self.units)) if self.activation else self.bias
             outputs = ops.add(outputs, bias)
+        if added is not None:
+            outputs = outputs + ops.reshape(added, (-1, self.units))
         outputs = self._activate(outputs)
         return outputs if is_matrix else ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.units))  # [..., units]
 

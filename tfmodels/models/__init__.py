@@ -15,6 +15,7 @@ from tfmodels.models.ernie import ErnieBackbone, ErnieConfig
 from tfmodels.models.etc import ETCAttention, ETCBackbone, ETCConfig
 from tfmodels.models.external import External
 from tfmodels.models.feed_forward_only import FeedForwardOnly
+from tfmodels.models.knowledge import KnowledgeEncoder
 from tfmodels.models.linformer import Linformer
 from tfmodels.models.low_rank import LowRank
 from tfmodels.models.multi_scale import MultiScale, MultiScaleBackbone, MultiScaleConfig
@@ -81,6 +82,7 @@ __all__ = [
     "FullAttention",
     "Guide",
     "InducedSetAttention",
+    "KnowledgeEncoder",
     "LSHAttention",
     "Linformer",
     "LocalAttention",

@@ -7,7 +7,22 @@ from tfmodels.errors import UserError
 _INPUTS = {"token_ids": "int32", "segment_ids": "int32", "padding_mask": "bool"}
 
 
-class Backbone(keras.Model):
+@keras.saving.register_keras_serializable("tfmodels")
+class TokenModel(keras.Model):
+    """A functional model on `token_inputs`, beside others or none, which wants a token in every row."""
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        """See `keras.Model`.
+
+        Raises:
+            UserError: T is known to be 0.
+        """
+        if inputs["token_ids"].shape[1] == 0:
+            raise UserError("there are no tokens in these rows: give every row at least one, if only of padding.")
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+
+class Backbone(TokenModel):
     """A functional Keras model from token ids to vectors, with no head and no loss.
 
     A family states its configuration class, the layers that it is made of (`make_parts`) and how they are wired
@@ -31,7 +46,7 @@ class Backbone(keras.Model):
         A dict of `sequence_output` float[B, T, D] and `pooled_output` float[B, D].
 
     Raises:
-        UserError: T is above `max_length`, where it is known.
+        UserError: T is 0 or above `max_length`, where it is known.
     """
 
     config_class: type
@@ -125,7 +140,7 @@ class Backbone(keras.Model):
             float32[B, N, T, T], logits before mask and softmax (as many as `attention_heads`).
         """
         inputs = token_inputs()
-        return keras.Model(inputs, self.wire(self.parts, inputs, intermediates=True), name=f"{self.name}_intermediates")
+        return TokenModel(inputs, self.wire(self.parts, inputs, intermediates=True), name=f"{self.name}_intermediates")
 
     def with_attention_mask(self) -> keras.Model:
         """A model on the same layers and weights that is told who may see whom, beside padding.

@@ -34,6 +34,7 @@ from tfmodels.objectives.corruption import (
     LanguageModels,
     MaskedText,
     PermutedText,
+    WithEntities,
     WithNgram,
 )
 from tfmodels.objectives.documents import (
@@ -62,6 +63,7 @@ from tfmodels.objectives.multitask import (
 )
 from tfmodels.objectives.notes import NoteDictionary, RareWords, WithNotes
 from tfmodels.objectives.objectives import (
+    EntityAlignment,
     InfoWord,
     MaskedLanguageModel,
     NextSentence,
@@ -73,6 +75,7 @@ from tfmodels.objectives.pretrainer import CausalPretrainer, PermutationPretrain
 from tfmodels.objectives.randomness import Draw
 from tfmodels.objectives.replacing import BertReplacement, MaskReplacement, SpanReplacement
 from tfmodels.objectives.streams import TextStreams
+from tfmodels.objectives.translations import TransE
 
 __all__ = [
     "UNILM_SEGMENTS",
@@ -86,6 +89,7 @@ __all__ = [
     "DocSentences",
     "Draw",
     "ElectraPretrainer",
+    "EntityAlignment",
     "Example",
     "ForTask",
     "Frame",
@@ -128,8 +132,10 @@ __all__ = [
     "TextStreams",
     "TokenClassification",
     "TokenMasking",
+    "TransE",
     "WholeDocuments",
     "WholeWordMasking",
+    "WithEntities",
     "WithNgram",
     "WithNotes",
     "bidirectional",

@@ -20,7 +20,7 @@ from tfmodels.objectives.documents import IN_ORDER
 from tfmodels.objectives.randomness import Draw
 
 # What a batch may tell a corruption beside the model's inputs.
-ANNOTATIONS = ("special_mask", "word_ids", "word_starts", "phrase_ids", "entity_ids", "pair")
+ANNOTATIONS = ("special_mask", "word_ids", "word_starts", "phrase_ids", "entity_ids", "entities", "pair")
 
 # What a batch may hold beside what every backbone takes: the model sees it, or the mask that is made of it.
 FURTHER_INPUTS = ("document_ids",)
@@ -208,6 +208,52 @@ class ForTask:
     def __call__(self, batch, draw):
         inputs, targets = self.corruption(batch, draw)
         return inputs | {"task_ids": tf.fill(tf.shape(batch["token_ids"])[:1], self.task_id)}, targets
+
+
+class WithEntities:
+    """Another corruption, and the entities that the text names, of which some are hidden or wrong.
+
+    For denoising entity auto-encoding (arXiv:1905.07129, section 3.4): one alignment in twenty names another entity,
+    as linkers err; 15 % are not told, as linkers miss them; the others stay.
+
+    Args:
+        corruption: `corruption(batch, draw) -> (inputs, targets)`.
+        num_entities: The number of entities of the graph.
+        wrong: fraction of the alignments that name another entity, drawn uniformly.
+        hidden: fraction that are not told.
+
+    Call arguments:
+        batch: As the corruption takes it, with `entities` int32[B, T], see `KnowledgeEncoder`.
+        draw: A `Draw`.
+
+    Returns:
+        inputs: Those of the corruption, with `entities` as the model is told them.
+        targets: Those of the corruption, with `entities` as they are.
+
+    Raises:
+        UserError: There is but one entity, of which there is no other.
+    """
+
+    def __init__(self, corruption, num_entities: int, wrong=0.05, hidden=0.15):
+        if num_entities < 2:
+            raise UserError(f"num_entities={num_entities}: a graph to learn from has at least two entities.")
+        if min(wrong, hidden) < 0 or wrong + hidden > 1:
+            raise ValueError(f"wrong={wrong} and hidden={hidden} must be fractions with a sum of at most 1.")
+        self.corruption = corruption
+        self.num_entities = num_entities
+        self.wrong = wrong
+        self.hidden = hidden
+
+    def __call__(self, batch, draw):
+        inputs, targets = self.corruption(batch, draw)
+        entities = tf.cast(batch["entities"], tf.int32)
+        length = tf.shape(entities)[1]
+        fate, step = draw(length), tf.cast(draw(length) * (self.num_entities - 1), tf.int32)  # step: 0 to n - 2
+        # Float32 rounds the largest products up to n - 1.
+        other = 1 + (entities + tf.minimum(step, self.num_entities - 2)) % self.num_entities
+        told = tf.where(fate < self.wrong, other, tf.where(fate < self.wrong + self.hidden, 0, entities))
+        told = tf.where(entities > 0, told, 0)
+        return inputs | {"entities": told}, targets | {"entities": entities}
 
 
 def permutation_mask(order, padding_mask):

@@ -243,6 +243,43 @@ class InfoWord(Objective):
         return {"loss": (losses.info_nce(queries, keys), self.count(inputs, targets))}
 
 
+class EntityAlignment(Objective):
+    """Which of the row's entities a token names (dEA: Zhang et al., arXiv:1905.07129, section 3.4).
+
+    p(e_j | w_i) = softmax over the row's entities of L(w_i) . e_j, with L a linear map (equation 7). It reads
+    `entities` int[B, T], what the text names before `WithEntities` hid a part of it, and judges every token that names
+    one. An entity that is named several times is one candidate, and one that is the row's only one is no question: its
+    loss is 0.
+
+    Args:
+        entities: The `EntityEmbedding` of a `KnowledgeEncoder`.
+        weight: The loss's factor in the sum.
+    """
+
+    def __init__(self, entities, weight=1.0, **kwargs):
+        super().__init__(weight, **kwargs)
+        self.entities = entities
+
+    def prepare(self, backbone):
+        self.projection = Projection(self.entities.entity_dim, dtype="float32", name="projection")
+        self.projection.build((None, backbone.output["sequence_output"].shape[-1]))
+
+    def counted(self, inputs, targets):
+        return ops.cast(targets["entities"] > 0, "float32")
+
+    def measure(self, outputs, inputs, targets, backbone, training):
+        numbers = targets["entities"]
+        is_same = ops.equal(numbers[:, :, None], numbers[:, None, :])  # [B, T, T]
+        places = ops.arange(ops.shape(numbers)[1])
+        is_repeated = ops.any(ops.logical_and(is_same, places[None, :] < places[:, None]), axis=-1)  # [B, T]
+        is_candidate = ops.logical_and(numbers > 0, ops.logical_not(is_repeated))[:, None]  # [B, 1, T]
+        queries = self.projection(ops.cast(outputs["sequence_output"], "float32"))  # [B, T, E]
+        keys = ops.cast(self.entities(numbers), "float32")  # [B, T, E]
+        scores = ops.where(is_candidate, ops.matmul(queries, ops.swapaxes(keys, 1, 2)), -1e9)  # [B, T, T]
+        labels = ops.argmax(ops.cast(ops.logical_and(is_same, is_candidate), "int32"), axis=-1)  # [B, T]
+        return class_figures(scores, labels, self.counted(inputs, targets))
+
+
 def logits_at(task, outputs, positions):
     """A masked language model's logits at some positions, float32[B, P, V]."""
     # Every head of `MaskedLM` works position by position.

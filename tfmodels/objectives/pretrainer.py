@@ -68,9 +68,18 @@ class Masked:
         attention_mask: `attention_mask(inputs) -> bool[B, 1 or N, T, T]`, such as `attention.unilm`; None for a model
             that sees all but padding.
         notes: A `NoteDictionary` that a backbone reads, or None.
+        knowledge: A `KnowledgeEncoder` that is called in the backbone's place, or None.
+
+    Raises:
+        UserError: Entities are to be read under a mask, or with notes.
     """
 
-    def __init__(self, model, attention_mask: Callable | None = None, notes=None):
+    def __init__(self, model, attention_mask: Callable | None = None, notes=None, knowledge=None):
+        if knowledge is not None and (attention_mask is not None or notes is not None):
+            raise UserError(
+                "entities are read without a mask and without notes: leave the attention mask and notes out."
+            )
+        model = model if knowledge is None else knowledge
         self.model = model if attention_mask is None else model.with_attention_mask()
         if notes is not None:
             self.model = notes.read_by(model, self.model.input)
@@ -90,9 +99,11 @@ class Pretrainer(Figures):
         objectives: What it learns; two of one class need names.
         attention_mask: Who sees whom, see `Masked`; None for all but padding.
         notes: A `NoteDictionary` of rare words that the encoder reads and training writes, or None.
+        knowledge: A `KnowledgeEncoder` on the backbone, for texts whose entities are known, or None.
 
     Call arguments:
-        inputs: As the backbone takes them, with `word_numbers` where there are notes; what it does not take is let be.
+        inputs: As the backbone takes them, with `word_numbers` where there are notes and `entities` where there is
+            knowledge; what it does not take is let be.
 
     Returns:
         The backbone's outputs.
@@ -109,11 +120,19 @@ class Pretrainer(Figures):
     ['loss', 'masked_language_model_loss', 'masked_language_model_accuracy']
     """
 
-    def __init__(self, backbone, objectives: Sequence[Objective], attention_mask: Callable | None = None, notes=None):
+    def __init__(
+        self,
+        backbone,
+        objectives: Sequence[Objective],
+        attention_mask: Callable | None = None,
+        notes=None,
+        knowledge=None,
+    ):
         super().__init__(name="pretrainer")
         self.backbone = backbone
         self.notes = notes
-        self._encode = Masked(backbone, attention_mask, notes)
+        self.knowledge = knowledge
+        self._encode = Masked(backbone, attention_mask, notes, knowledge)
         self.objectives = list(objectives)
         names = [objective.name for objective in self.objectives]
         if len(set(names)) < len(names) or not names:
@@ -130,8 +149,8 @@ class Pretrainer(Figures):
         return self._encode(inputs, training=training)
 
     def layer_groups(self) -> list:
-        """The backbone's groups of layers, see `Backbone.layer_groups`."""
-        return self.backbone.layer_groups()
+        """The encoder's groups of layers, see `Backbone.layer_groups`."""
+        return (self.backbone if self.knowledge is None else self.knowledge).layer_groups()
 
     def loss_counts(self, x, y):
         return {objective.name: objective.count(x, y) for objective in self.objectives}

@@ -17,7 +17,7 @@ from tfmodels.text.documents import (
 from tfmodels.text.formats import BERT_FORMAT, ROBERTA_FORMAT, T5_FORMAT, XLNET_FORMAT, SequenceFormat
 from tfmodels.text.hf import load_hf_tokenizer
 from tfmodels.text.normalize import separate_words
-from tfmodels.text.phrases import NgramTable, SpanMarker, ngrams_of_words, read_names
+from tfmodels.text.phrases import EntityLinker, NgramTable, SpanMarker, ngrams_of_words, read_names
 from tfmodels.text.preprocessor import TextPreprocessor
 from tfmodels.text.segmenter import ChineseSegmenter
 from tfmodels.text.sentencepiece import SentencePieceTokenizer
@@ -55,6 +55,7 @@ __all__ = [
     "BPETokenizer",
     "ByteLevelBPETokenizer",
     "ChineseSegmenter",
+    "EntityLinker",
     "NgramTable",
     "SentencePieceTokenizer",
     "SequenceFormat",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -145,16 +145,53 @@ class SpanMarker:
         self.longest = max(map(len, self.spans), default=0)
 
     def __call__(self, token_ids: Sequence[int], word_starts: Sequence[bool]) -> list[int]:
+        numbers = [0] * len(token_ids)
+        for number, (begin, stop) in enumerate(self.found(token_ids, word_starts), 1):
+            numbers[begin:stop] = [number] * (stop - begin)
+        return numbers
+
+    def found(self, token_ids: Sequence[int], word_starts: Sequence[bool]) -> Iterator[tuple[int, int]]:
+        """Where each run that stands in the row begins, and where it has ended."""
         token_ids, length = tuple(token_ids), len(token_ids)
-        numbers, number, begin = [0] * length, 0, 0
+        begin = 0
         while begin < length:
             end = begin + 1
             if word_starts[begin]:
                 for stop in range(min(begin + self.longest, length), begin, -1):
                     is_end = stop == length or word_starts[stop]
                     if is_end and token_ids[begin:stop] in self.spans:
-                        number, end = number + 1, stop
-                        numbers[begin:stop] = [number] * (stop - begin)
+                        yield begin, stop
+                        end = stop
                         break
             begin = end
+
+
+class EntityLinker(SpanMarker):
+    """Says which entities of a knowledge graph a row of tokens names: for `KnowledgeEncoder`.
+
+    A mention is taken for the one entity that the lexicon gives it, whatever stands around it.
+
+    Args:
+        mentions: The entity, a number from 1, of each mention as token ids.
+
+    Call arguments:
+        token_ids: The row's tokens.
+        word_starts: Whether each begins a word; special tokens do.
+
+    Returns:
+        For every token 0, but the entity's number at the first token of a mention.
+
+    Example:
+    >>> EntityLinker({(5, 6): 3, (7,): 8})([1, 5, 6, 7, 2], [True, True, False, True, True])
+    [0, 3, 0, 8, 0]
+    """
+
+    def __init__(self, mentions: Mapping[tuple[int, ...], int]):
+        super().__init__(mentions)
+        self.mentions = mentions
+
+    def __call__(self, token_ids, word_starts):
+        numbers = [0] * len(token_ids)
+        for begin, stop in self.found(token_ids, word_starts):
+            numbers[begin] = self.mentions[tuple(token_ids[begin:stop])]
         return numbers
