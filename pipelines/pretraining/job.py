@@ -109,7 +109,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     for name, value in chosen.overrides.items():
         if name in config.encoder.overrides:
             raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
-    check_encoder(config.objective, preset, config.encoder.overrides)
+    check_encoder(config.objective, preset, config.encoder.overrides, config.rows.within_documents)
     backbone, published = tfmodels.describe_model(preset)
     # What could not be saved in the end is refused here too.
     check_configuration(backbone, published.config.replace(**chosen.overrides, **config.encoder.overrides))

@@ -100,6 +100,7 @@ class Recipe:
         columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
         later: Tasks that join one after the other.
         notes: Whether rare words have notes.
+        masks: Whether it says who sees whom.
         entities: Whether it reads the entities of a knowledge graph.
         generates: Whether a smaller generator proposes tokens.
         backwards: Whether half of the streams of training read their text from the end.
@@ -121,6 +122,7 @@ class Recipe:
     columns: tuple[str, ...] = ()
     later: tuple[Task, ...] = ()
     notes: bool = False
+    masks: bool = False
     entities: bool = False
     generates: bool = False
     backwards: bool = False
@@ -148,13 +150,14 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def check_encoder(name: str, preset: str, overrides: Mapping) -> None:
+def check_encoder(name: str, preset: str, overrides: Mapping, within_documents: bool = False) -> None:
     """Finds out, before anything runs, whether an objective trains an encoder.
 
     Args:
         name: The objective.
         preset: The encoder's preset.
         overrides: Fields of its configuration that differ.
+        within_documents: Whether attention is to stay within documents.
 
     Raises:
         UserError: It does not; a model that fits is named.
@@ -166,6 +169,12 @@ def check_encoder(name: str, preset: str, overrides: Mapping) -> None:
     if chosen.generates:
         _generator_of(preset)
     config = published.config.replace(**overrides)
+    kind = getattr(config, "kind", None)
+    if (chosen.masks or within_documents) and kind is not None and not kind.takes_masks:
+        raise UserError(
+            f"{name if chosen.masks else 'within_documents'} says who sees whom, which {type(kind).__name__} cannot "
+            "take: use FullAttention."
+        )
     if chosen.entities:
         # Layers of another kind are told by the smallest encoder that has one.
         KnowledgeEncoder(backbone(config.replace(vocabulary_size=2, num_layers=1), name=preset), num_entities=2)
@@ -468,6 +477,7 @@ RECIPES = {
         "arXiv:1905.03197",
         pair="pair",
         overrides={"num_segments": 1 + max(map(max, objectives.UNILM_SEGMENTS))},
+        masks=True,
     ),
     "electra": Recipe(
         "electra_small",

@@ -250,6 +250,29 @@ def test_beam_counts_what_a_loop_counts(tmp_path):
             assert {word.encode("utf-8", "surrogateescape"): count for word, count in found.items()} == expected.counts
 
 
+@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "xlnet"])
+def test_the_vocabulary_component_leaves_a_tokeniser_of_the_recipes_kind(tmp_path, name):
+    prepared, _ = prepare(corpus(tmp_path, "\n\n".join(documents(200)), validation=0.1), tmp_path / "corpus")
+    examples, saved = standard_artifacts.Examples(), components.Preprocessor()
+    examples.uri, saved.uri = str(tmp_path / "examples"), str(tmp_path / "saved")
+    examples.split_names = '["train"]'
+    (tmp_path / "examples").mkdir()
+    (prepared / "train").rename(tmp_path / "examples" / "Split-train")  # as TFX lays it out
+    size = VOCABULARY_SIZES.get(recipe(name).vocabulary, 50)
+    settings = {"objective": name, "size": size, "lowercase": True, "sequence_length": 32, "folder": None, "counts": ""}
+    components._VocabularyExecutor().Do(
+        {"documents": [examples]}, {"preprocessor": [saved]}, {"settings": json.dumps(settings)}
+    )
+    preprocessor, expected = TextPreprocessor.load(saved.uri), recipe(name).vocabulary
+    tokenizer = preprocessor.tokenizer
+    assert preprocessor.format == expected.format and preprocessor.sequence_length == 32
+    assert 40 < tokenizer.vocabulary_size() <= size
+    # Words that stand in the documents alone are spelt without an unknown piece.
+    text = "the old captain painted the kitchen clock."
+    assert tokenizer.unk_token_id not in tokenizer([text]).to_list()[0]
+    assert tokenizer.detokenize(tokenizer([text])).numpy()[0].decode().replace(" .", ".").strip() == text
+
+
 @pytest.mark.parametrize(
     "name", [name for name in RECIPES if recipe(name).vocabulary is WORDPIECE and recipe(name).corruption]
 )
@@ -727,6 +750,14 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ({"encoder": {"generator": {"hidden_dim": 8}}}, "bert has no generator: leave encoder.generator out, or cho"),
         ({"rows": {"within_documents": True}}, "rows of several documents, which bert does not have"),
         ({"objective": "unilm", "encoder": {"overrides": {"num_segments": 2}}}, "unilm sets num_segments=6 itself"),
+        (
+            {"objective": "unilm", "encoder": {"overrides": {"attention": {"kind": "LocalAttention"}}}},
+            "unilm says who sees whom, which LocalAttention cannot take: use FullAttention",
+        ),
+        (
+            {"objective": "roberta", "encoder": {"preset": "star_transformer"}, "rows": {"within_documents": True}},
+            "within_documents says who sees whom, which Star cannot take",
+        ),
         ({"objective": "ernie_thu"}, "give their folder as rows.entities"),
         ({"objective": "ernie_thu", "rows": {"entities": "nowhere"}}, "there is no nowhere/mentions.tsv"),
         ({"rows": {"entities": "nowhere"}}, "bert reads no entities: leave rows.entities out, or choose ernie_thu"),
