@@ -2,7 +2,8 @@
 
 A token sees about a block on either side of it, wherever a paper has windows, chunks or blocks; the rest is the papers'
 own, cut down to the width at hand. What papers let grow with the length, so that cost grows as its square, is kept from
-doing so: ETC's global tokens are at most 256, the Multi-Scale Transformer's windows are of tokens.
+doing so: ETC's global tokens are at most 256, the Multi-Scale Transformer's windows are of tokens, FeedForwardOnly's
+units are four times the block instead of four times the length.
 """
 
 from __future__ import annotations

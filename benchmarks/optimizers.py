@@ -12,7 +12,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.pairs import in_turn
-from benchmarks.processes import in_a_process, memory_of
+from benchmarks.processes import IN_ORDER, in_a_process, memory_of
 from benchmarks.results import Result, command
 
 
@@ -23,7 +23,10 @@ def measure(quick: bool = False, model: str = "bert_base", layers: int | None = 
     if quick:
         model, layers, pairs = "bert_tiny", layers or 1, min(pairs, 3)
     # In processes of their own, before this one holds anything.
-    peaks = [in_a_process("benchmarks.optimizers.memory_here", name, model, layers) for name in ("lamb", "adamw")]
+    peaks = [
+        in_a_process("benchmarks.optimizers.memory_here", name, model, layers, environment=IN_ORDER)
+        for name in ("lamb", "adamw")
+    ]
     variables = _variables(model, layers)
     optimizers, steps = zip(*(_step(name, variables) for name in ("lamb", "adamw")))
     times = in_turn(*steps, pairs)
@@ -44,10 +47,6 @@ def measure(quick: bool = False, model: str = "bert_base", layers: int | None = 
 
 def memory_here(name: str, model: str, layers: int | None) -> float:
     """MiB that a step needs at its peak in this process, beside weights, gradients and what is kept between steps."""
-    import tensorflow as tf
-
-    # What happens to run side by side would decide the peak.
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     _, step = _step(name, _variables(model, layers))
     step()
     return memory_of(step)[0]

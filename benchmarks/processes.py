@@ -17,6 +17,8 @@ PARITY = ROOT / ".venvs/parity/bin/python"
 # What makes glibc keep freed memory. Otherwise it gives tensors of more than 32 MiB back to the kernel after every
 # operation, which hands out their pages anew, one fault and one page of zeros at a time.
 KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_ARENA_MAX": "1"}
+# Operations one after the other, so that a peak of memory does not hang on which of them happened to run together.
+IN_ORDER = {"TF_NUM_INTEROP_THREADS": "1"}
 
 
 def in_a_process(

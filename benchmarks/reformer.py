@@ -21,14 +21,12 @@ import statistics
 import click
 
 from benchmarks.pairs import Pairs, in_turn, peak_memory
-from benchmarks.processes import PARITY, in_a_process, memory_of, resident
+from benchmarks.processes import IN_ORDER, PARITY, in_a_process, memory_of, resident
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError
 
 _SIZES = {"vocabulary_size": 258, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024, "head_dim": 64}
 _PARTS = ("memory", "long", "speed", "error")
-# Operations one after the other, so that a peak does not hang on which of them happened to run together.
-_IN_ORDER = {"TF_NUM_INTEROP_THREADS": "1"}
 _PROCESSES = 3
 
 
@@ -71,7 +69,7 @@ def _by_depth(depths: list[int], length: int) -> list[Result]:
 
     def peak(active, depth):
         found = [
-            in_a_process("benchmarks.reformer.step_memory", active, depth, length, environment=_IN_ORDER)["peak"]
+            in_a_process("benchmarks.reformer.step_memory", active, depth, length, environment=IN_ORDER)["peak"]
             for _ in range(_PROCESSES)
         ]
         return statistics.median(found)

@@ -12,7 +12,7 @@ from tests.models.tiny import tiny, tiny_config
 from tests.support import to_numpy, token_batch
 from tests.support.tensors import assert_close
 from tfmodels.errors import UserError
-from tfmodels.models import TransformerXLBackbone, XLNetBackbone
+from tfmodels.models import TextClassifier, TransformerXLBackbone, XLNetBackbone
 
 V = tiny_config("bert_base").vocabulary_size
 FAMILIES = sorted({tfmodels.describe_model(name)[0]: name for name in reversed(tfmodels.list_models())}.values())
@@ -60,6 +60,30 @@ def test_a_row_longer_than_the_positions_is_refused(name):
     assert np.isfinite(states(model, token_batch([16, 3]))).all()
     with pytest.raises(UserError, match="17 tokens are more than the 16 positions that there are: shorten the rows"):
         states(model, batch)
+
+
+# What a backbone and tasks on it make of them, the registry's sweep shows (`check_no_tokens`).
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("bert_base", "with_intermediates"),
+        ("bert_base", "with_attention_mask"),
+        ("ernie_base", "with_task_ids"),
+        ("transformer_xl_enwik8", "with_memory"),
+        ("awd_lstm_penn_treebank", "with_memory"),
+        ("xlnet_base", "two_streams"),
+    ],
+)
+def test_models_of_other_inputs_or_outputs_refuse_rows_of_no_tokens(name, method):
+    backbone = tiny(name, num_layers=1, **({"num_tasks": 2} if method == "with_task_ids" else {}))
+    for model in (backbone, TextClassifier(backbone, 2)):
+        if hasattr(model, method):
+            model = getattr(model, method)()
+            empty = keras.tree.map_structure(
+                lambda tensor: np.zeros((2, *(size or 0 for size in tensor.shape[1:])), tensor.dtype), model.input
+            )
+            with pytest.raises(UserError, match="there are no tokens in these rows"):
+                model(empty)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="every length is known there")

@@ -105,11 +105,19 @@ def main(folder):
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
     write_rows(folder)
+    replicas, train = [], trainer.fit
+
+    def seen(model, *given, **settings):
+        replicas.append(model.distribute_strategy.num_replicas_in_sync)
+        return train(model, *given, **settings)
+
+    trainer.fit = seen
     trainer.run_teacher(arguments(folder, "teacher", teacher_config(strategy="mirrored")))
     fit = FitConfig(epochs=1, batch_size=8, strategy="mirrored")
     # With attention the teacher, which was built outside the strategy, runs in every step.
     stage = StageConfig(fit, attention_scores=1.0, hidden_states=1.0, layer_map={"1": 2})
     trainer.run_student(arguments(folder, "student", student_config(stage), folder / "teacher" / "Format-Serving"))
+    assert replicas == [2, 2], replicas  # of the teacher and of the student
 
 
 if __name__ == "__main__":

@@ -72,6 +72,8 @@ class LengthFeedForward(Layer):
         value = query if value is None else value
         check_length(query, self.max_length)
         check_length(value, self.max_length)
+        if query.shape[1] == 0:  # JAX does not reshape a tensor without numbers.
+            return query
         length, source = ops.shape(query)[1], ops.shape(value)[1]
         real = ops.cast(real_keys(attention_mask, value), value.dtype)[..., None]  # [B, S, 1]
         features = ops.transpose(value * real, (0, 2, 1))  # [B, D, S]

@@ -35,7 +35,7 @@ from tfmodels.layers import (
 )
 from tfmodels.layers.xl import XLPositions
 from tfmodels.models.attention import AttentionKind, FullAttention, SummaryOf, TokensOf
-from tfmodels.models.backbone import Backbone, WithScores, token_inputs
+from tfmodels.models.backbone import Backbone, TokenModel, WithScores, token_inputs
 from tfmodels.models.config import Config, Preset, nearest
 from tfmodels.ops import padding
 
@@ -295,7 +295,7 @@ class BertBackbone(Backbone):
             return super().with_attention_mask()
         mask = keras.Input((None, None, None), dtype="bool", name="attention_mask")
         inputs = {**token_inputs(), "attention_mask": mask}
-        return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_masked")
+        return TokenModel(inputs, self.wire(self.parts, inputs), name=f"{self.name}_masked")
 
 
 class UnpooledBackbone(BertBackbone):

@@ -18,7 +18,7 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer, truncated_normal
-from tfmodels.models.backbone import token_inputs
+from tfmodels.models.backbone import TokenModel, token_inputs
 from tfmodels.models.bert import BertBackbone, BertConfig
 from tfmodels.models.config import Preset
 
@@ -81,7 +81,7 @@ class ErnieBackbone(BertBackbone):
         if not self.config.num_tasks:
             raise UserError("this ERNIE has no vectors of tasks: give it num_tasks.")
         inputs = {**token_inputs(), "task_ids": keras.Input((), dtype="int32", name="task_ids")}
-        return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_with_task_ids")
+        return TokenModel(inputs, self.wire(self.parts, inputs), name=f"{self.name}_with_task_ids")
 
 
 class TaskEmbedding(Layer):

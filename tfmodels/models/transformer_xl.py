@@ -21,7 +21,7 @@ from tfmodels.layers import FeedForward, LastTokenPooling, TransformerBlock
 from tfmodels.layers.adaptive_softmax import AdaptiveEmbedding, AdaptiveSoftmax
 from tfmodels.layers.base import Layer
 from tfmodels.layers.xl import Memory, RelativeBiases, RelativeSinusoids, XLAttention
-from tfmodels.models.backbone import Backbone, WithScores, token_inputs
+from tfmodels.models.backbone import Backbone, TokenModel, WithScores, token_inputs
 from tfmodels.models.config import Config, Preset
 from tfmodels.models.tasks import Task
 
@@ -92,7 +92,7 @@ class RecurrentBackbone(Backbone):
             text.
         """
         inputs = {**token_inputs(), **self._memory_inputs(masked)}
-        return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_with_memory")
+        return TokenModel(inputs, self.wire(self.parts, inputs), name=f"{self.name}_with_memory")
 
     @property
     def memory_length(self) -> int | None:

@@ -23,7 +23,7 @@ from keras import ops
 from tfmodels.layers import DenseLastToken, FeedForward, LastTokenPooling, TransformerBlock
 from tfmodels.layers.base import Layer, truncated_normal
 from tfmodels.layers.xl import Memory, RelativeBiases, RelativeSegments, RelativeSinusoids, XLAttention
-from tfmodels.models.backbone import WithScores, token_inputs
+from tfmodels.models.backbone import TokenModel, WithScores, token_inputs
 from tfmodels.models.config import Config, Preset
 from tfmodels.models.transformer_xl import Contexts, RecurrentBackbone, RecurrentLM, TiedHead, real_keys
 
@@ -191,7 +191,7 @@ class XLNetBackbone(RecurrentBackbone):
             "target_mapping": keras.Input((None, None), dtype=self.compute_dtype, name="target_mapping"),
             **self._memory_inputs(masked),
         }
-        return keras.Model(inputs, self.wire(self.parts, inputs), name=f"{self.name}_two_streams")
+        return TokenModel(inputs, self.wire(self.parts, inputs), name=f"{self.name}_two_streams")
 
 
 def _start_ids(parts, target_mapping):

@@ -167,6 +167,7 @@ class NextSentences:
         sentences = documents[other + (other >= document)]
         start = int(random.integers(len(sentences)))
         drawn: list[int] = []
+        # By place, not `sentences[start:]`: that would copy thousands of pieces at every draw, to read a few.
         for place in range(start, len(sentences)):
             drawn.extend(sentences[place])
             if len(drawn) >= want:

@@ -29,6 +29,7 @@ from keras import ops
 
 from tfmodels.errors import UserError
 from tfmodels.layers.base import Layer, truncated_normal
+from tfmodels.models.backbone import TokenModel
 from tfmodels.objectives.choosing import Units, candidates, words
 from tfmodels.objectives.corruption import special_mask
 
@@ -96,7 +97,7 @@ class NoteDictionary(Layer):
             return self(embeddings(*arguments, **further), inputs["word_numbers"])
 
         outputs = backbone.wire({**backbone.parts, "embeddings": mixed}, inputs)
-        return keras.Model(inputs, outputs, name=f"{backbone.name}_with_notes")
+        return TokenModel(inputs, outputs, name=f"{backbone.name}_with_notes")
 
     def update(self, contexts, word_numbers, padding_mask):
         """Takes notes of a batch: NoteDict(w) = (1 - gamma) NoteDict(w) + gamma Note(w, x) (equations 1 and 2).
