@@ -31,7 +31,7 @@ jax: ## the operations, layers and models on JAX; TESTS="tests/ops tests/models/
 
 parity: ## outputs and gradients against torch and transformers, in an environment of their own
 	@./bootstrap parity
-	@$(ENV) .venvs/parity/bin/python -m pytest tests/parity -m parity $(ARGS)
+	@$(ENV) .venvs/parity/bin/python -m pytest $(WORKERS) tests/parity -m parity $(ARGS)
 
 bench: ## the benchmarks: ratios of two things run side by side
 	@./bootstrap tfx

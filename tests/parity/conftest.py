@@ -3,6 +3,8 @@
 import importlib.util
 import sys
 
+import pytest
+
 # Without the references there is nothing to compare with: `make parity` has them.
 if not all(map(importlib.util.find_spec, ("torch", "transformers", "optax", "subword_nmt", "torch_geometric"))):
     collect_ignore_glob = ["test_*.py"]
@@ -16,10 +18,35 @@ def pytest_generate_tests(metafunc):
             metafunc.parametrize(argument, list(known.values() if argument == "sizes" else known), ids=list(known))
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Prints what `check_parity` has seen."""
+# What the workers of a run in several processes have sent.
+_SENT: list[dict[str, float]] = []
+
+
+def _seen() -> dict[str, float]:
+    """What `check_parity` has seen in this process."""
     parity = sys.modules.get("tests.support.parity")
-    if parity is not None and parity.WORST:
+    return {} if parity is None else parity.WORST
+
+
+def pytest_sessionfinish(session):
+    """A worker sends what it has seen."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["worst"] = _seen()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Takes what a worker sends."""
+    _SENT.append(getattr(node, "workeroutput", {}).get("worst", {}))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints the worst of what every process has seen."""
+    worst: dict[str, float] = {}
+    for seen in (_seen(), *_SENT):
+        for name, difference in seen.items():
+            worst[name] = max(worst.get(name, 0.0), difference)
+    if worst:
         terminalreporter.section("worst differences from the references")
-        for name, difference in sorted(parity.WORST.items()):
+        for name, difference in sorted(worst.items()):
             terminalreporter.write_line(f"{difference:9.2e}  {name}")
