@@ -21,7 +21,7 @@ import statistics
 import click
 
 from benchmarks.pairs import Pairs, in_turn, peak_memory
-from benchmarks.processes import IN_ORDER, PARITY, in_a_process, memory_of, resident
+from benchmarks.processes import IN_ORDER, KEEPS_MEMORY, PARITY, in_a_process, memory_of, resident
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError
 
@@ -158,7 +158,9 @@ def _beside_transformers(length: int, pairs: int) -> Result:
     what = f"transformers' LSH attention over ours, forward and backward, {length:,} tokens"
     if not PARITY.exists():
         return Result(what, None, note="transformers' Reformer is in the environment of `./bootstrap parity`.")
-    times = Pairs(*in_a_process("benchmarks.reformer.attention_times", length, pairs, python=PARITY))
+    times = Pairs(
+        *in_a_process("benchmarks.reformer.attention_times", length, pairs, python=PARITY, environment=KEEPS_MEMORY)
+    )
     return Result.of_pairs(what, times, "ours", "transformers", at_least=2.0)
 
 

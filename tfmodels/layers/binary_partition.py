@@ -16,7 +16,7 @@ from keras import ops
 
 from tfmodels.layers.attention import HeadedAttention, refuse_another
 from tfmodels.layers.base import check_whole, truncated_normal
-from tfmodels.ops import Partition, attend, from_blocks, real_keys, to_blocks
+from tfmodels.ops import Partition, attend, dot_products, from_blocks, real_keys, to_blocks
 from tfmodels.ops.partition import parts
 
 # Fewer tokens in a block than this make more gathering than they save.
@@ -87,12 +87,20 @@ class BinaryPartitionAttention(HeadedAttention):
         batch, heads, size = ops.shape(query)[0], *query.shape[2:]
         blocks, count = ops.shape(place)
         places = ops.reshape(place, (-1,))  # [M S]
+        # Each head's rows lie together as they are taken: there is nothing to turn round afterwards.
+        rows = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1)) * partition.size + place[:, None]
+        rows = rows * heads + ops.arange(heads, dtype="int32")[:, None]  # [B, M, N, S]
 
         def seen(x):
-            return ops.reshape(ops.take(x, places, axis=1), (batch * blocks, count, heads, size))  # [B M, S, N, H]
+            taken = ops.take(ops.reshape(x, (-1, size)), rows, axis=0)  # [B, M, N, S, H]
+            return ops.transpose(ops.reshape(taken, (batch * blocks, heads, count, size)), (0, 2, 1, 3))
 
         def score(queries, keys):
-            return ops.matmul(queries, ops.swapaxes(keys, -1, -2)) + ops.einsum("xnch,csh->xncs", queries, vectors)
+            # The relations are those of all blocks: a product for every place in a block.
+            by_place = ops.reshape(ops.transpose(queries, (2, 0, 1, 3)), (self._block, -1, size))  # [C, B M N, H]
+            by_place = ops.einsum("crh,csh->crs", by_place, vectors)  # [C, B M N, S]
+            by_place = ops.reshape(by_place, (self._block, -1, heads, count))
+            return dot_products(queries, keys) + ops.transpose(by_place, (1, 2, 0, 3))  # [B M, N, C, S]
 
         queries = to_blocks(query, self._block)  # [B, M, C, N, H]
         queries = ops.reshape(queries, (batch * blocks, self._block, heads, size))

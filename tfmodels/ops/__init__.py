@@ -1,7 +1,7 @@
 """Pure functions on tensors: no weights, no state, any Keras backend."""
 
 from tfmodels.ops.activations import activation
-from tfmodels.ops.attention import attend, join_attended
+from tfmodels.ops.attention import attend, dot_products, join_attended
 from tfmodels.ops.block_sparse import BlockPattern, block_pattern, distinct, random_numbers, take_blocks
 from tfmodels.ops.blocks import beside, from_blocks, stretch, to_blocks
 from tfmodels.ops.chunks import chunk_attend
@@ -31,6 +31,7 @@ __all__ = [
     "cluster_attend",
     "cluster_members",
     "distinct",
+    "dot_products",
     "double_normalised",
     "draw_rotations",
     "from_blocks",

@@ -15,13 +15,11 @@ Cost: time O(B N R T (b + log T + (1 + L) C H)) for R rounds, b columns of a rot
 memory O(B N R T ((1 + L) C + H)). Sorting is the only part that is more than linear in T.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from keras import ops
 
 from tfmodels.errors import UserError
-from tfmodels.ops.attention import attend, join_attended
+from tfmodels.ops.attention import attend, dot_products, join_attended
 from tfmodels.ops.blocks import beside, stretch, to_blocks
 
 # What a token's own logit is lowered by: far below any other's, far above those of forbidden keys. A power of two, so
@@ -97,8 +95,11 @@ def lsh_buckets(vectors, rotations, num_buckets):
     buckets, first, scale = 0, 0, 1
     for factor in bucket_factors(num_buckets):
         own = rotated[..., first : first + factor // 2]
-        digit = ops.argmax(ops.concatenate([own, -own], axis=-1), axis=-1)  # [N, B, T, R]
-        buckets = buckets + ops.cast(digit, "int32") * scale
+        # argmax([own; -own]) by half as many numbers: the longest column, and whether it points the other way.
+        longest, digit = ops.top_k(ops.abs(own), 1)  # [N, B, T, R, 1]
+        is_opposite = ops.max(own, axis=-1, keepdims=True, initial=0) < longest
+        digit = ops.cast(digit, "int32") + ops.where(is_opposite, factor // 2, 0)
+        buckets = buckets + ops.squeeze(digit, axis=-1) * scale  # [N, B, T, R]
         first, scale = first + factor // 2, scale * factor
     return ops.transpose(buckets, (1, 0, 3, 2))
 
@@ -146,68 +147,74 @@ def lsh_attend(
 
     query, value, is_real = filled(query), filled(value), filled(is_real)
     buckets = ops.transpose(filled(ops.transpose(buckets, (0, 3, 1, 2))), (0, 2, 3, 1))
-    order = _order(buckets, is_real)
+    positions, to_sorted, to_tokens = _order(buckets, is_real)
 
     rings = (batch * heads, rounds * chunks) if is_circular else (batch * heads * rounds, chunks)
+    chunks_seen = chunks_before + 1 + chunks_after  # 1 + L
 
     def chunked(x):
         """[rings, chunks of a ring, C, ...] of [B, N, R, T, ...]."""
         return ops.reshape(x, (*rings, chunk_length, *x.shape[4:]))
 
-    def around(x):
+    def around(x, is_circular=is_circular):
         return beside(chunked(x), chunks_before, chunks_after, is_circular)
 
-    def folded(x):
+    def folded(x, count):
         """Chunks as rows of a batch, for `attend`: [rows, C or (1 + L) C, 1, H]."""
-        return ops.expand_dims(ops.reshape(x, (rings[0] * rings[1], *x.shape[2:])), axis=2)
+        return ops.reshape(x, (rings[0] * rings[1], count, 1, size))
 
     # Sorted, real tokens are first.
     count = ops.sum(ops.cast(is_real, "int32"), axis=1)  # [B]
     is_first = ops.arange(whole, dtype="int32") < count[:, None, None, None]
     is_first = ops.broadcast_to(is_first, (batch, heads, rounds, whole))
-    bias = _bias(
-        chunked(order.positions), around(order.positions), around(is_first), is_causal
-    )  # [rings, chunks, C, (1 + L) C]
+    bias = _bias(chunked(positions), around(positions), around(is_first), is_causal)  # [rings, chunks, C, (1 + L) C]
     bias = ops.reshape(bias, (rings[0] * rings[1], 1, *bias.shape[2:]))
 
+    # Always a ring, so that every key stands in as many chunks: the bias forbids what is beyond the ends.
+    to_seen = around(to_sorted, is_circular=True)  # [rings, chunks, (1 + L) C]
+    places = ops.reshape(
+        ops.arange(rings[0] * rings[1] * chunks_seen * chunk_length), (*rings, chunks_seen, chunk_length)
+    )
+    copies = [
+        ops.roll(stretch(places, number, 1, axis=2), number - chunks_before, axis=1) for number in range(chunks_seen)
+    ]
+    copies = ops.reshape(ops.stack(copies, axis=-1), (-1, chunks_seen))  # [B N R T, 1 + L]
+    copies = ops.reshape(_taken(copies, to_tokens), (batch, whole, heads, rounds * chunks_seen))
+
     attended, log_sums = attend(
-        folded(chunked(_sorted(query, order))),
-        folded(around(_sorted(_normalised(query), order))),
-        folded(around(_sorted(value, order))),
+        folded(_moved(query, to_sorted, to_tokens), chunk_length),
+        folded(_moved(_normalised(query), to_seen, copies), chunks_seen * chunk_length),
+        folded(_moved(value, to_seen, copies), chunks_seen * chunk_length),
         bias=bias,
+        scale=1.0,
+        score=dot_products,
         dropout=dropout,
         return_log_sum=True,
     )  # [rows, C, 1, H] and [rows, C, 1]
     shape = (batch, heads, rounds, whole)
-    attended = _unsorted(ops.reshape(attended, (*shape, size)), order)  # [B, T, N, R, H]
+    to_rounds = ops.expand_dims(to_sorted * rounds + ops.arange(rounds, dtype="int32")[:, None], axis=-1)
+    attended = _moved(ops.reshape(attended, (*shape, size)), to_tokens, to_rounds)  # [B, T, N, R, H]
     if rounds == 1:
         return stretch(ops.squeeze(attended, axis=3), 0, length)
-    log_sums = _unsorted(ops.reshape(log_sums, (*shape, 1)), order)[..., 0]  # [B, T, N, R]
+    log_sums = _moved(ops.reshape(log_sums, (*shape, 1)), to_tokens, to_rounds)[..., 0]  # [B, T, N, R]
     return stretch(join_attended(attended, log_sums, axis=3), 0, length)
 
 
 def _normalised(x, epsilon=1e-6):
-    """Vectors of length sqrt(H)."""
-    values = ops.cast(x, "float32")
-    return ops.cast(values * ops.rsqrt(ops.mean(ops.square(values), axis=-1, keepdims=True) + epsilon), x.dtype)
-
-
-class _Order(NamedTuple):
-    """Tokens sorted by bucket and position, padding last.
-
-    Attributes:
-        positions: int32[B, N, R, T], the tokens' positions in their new order.
-        to_sorted: int32[B, N, R, T], where the vectors of that order lie among all rows of a float[B, T, N, H].
-        to_tokens: int32[B, T, N, R], where those of the tokens' own order lie among all rows of a float[B, N, R, T, H].
-    """
-
-    positions: object
-    to_sorted: object
-    to_tokens: object
+    """Vectors of length 1: those of length sqrt(H), with the scale of the logits."""
+    values, size = ops.cast(x, "float32"), x.shape[-1]
+    squared = ops.sum(ops.square(values), axis=-1, keepdims=True)
+    return ops.cast(values * ops.rsqrt(squared + epsilon * size), x.dtype)
 
 
 def _order(buckets, is_real):
-    """The `_Order` of buckets int32[B, N, R, T], of which those of padding do not matter."""
+    """Tokens sorted by bucket and position, padding last, from int32[B, N, R, T]; buckets of padding do not matter.
+
+    Returns:
+        int32[B, N, R, T], the tokens' positions in their new order; int32[B, N, R, T], where the vectors of that order
+        lie among all rows of a float[B, T, N, H]; and int32[B, T, N, R], where those of the tokens' own order lie among
+        all rows of a float[B, N, R, T, H].
+    """
     batch, heads, rounds, length = ops.shape(buckets)
     buckets = ops.where(is_real[:, None, None], buckets, ops.max(buckets, initial=0) + 1)
     # Both backends sort stably: within a bucket the order is that of the positions.
@@ -217,35 +224,31 @@ def _order(buckets, is_real):
     rows = ops.reshape(ops.arange(batch, dtype="int32"), (batch, 1, 1, 1)) * length + positions
     to_sorted = rows * heads + ops.arange(heads, dtype="int32")[:, None, None]
     firsts = ops.reshape(ops.arange(batch * heads * rounds, dtype="int32") * length, (batch, heads, rounds, 1))
-    return _Order(positions, to_sorted, ops.transpose(places + firsts, (0, 3, 1, 2)))
+    return positions, to_sorted, ops.transpose(places + firsts, (0, 3, 1, 2))
 
 
-def _sorted(x, order):
-    """float[B, N, R, T, H], as every head's round sorts them, of float[B, T, N, H]."""
+def _moved(x, rows, copies):
+    """Vectors of the last axis elsewhere, or at several places.
 
-    @ops.custom_gradient
-    def run(x):
-        def gradient(*arguments, upstream=None):
-            # Rows are only moved: a sum over the rounds is all that is left of the sum over all rows.
-            upstream = arguments[0] if upstream is None else upstream
-            return ops.sum(_taken(upstream, order.to_tokens), axis=3)
+    The gradient of taking rows is that they are taken back, which is faster than a sum over all of them.
 
-        return _taken(x, order.to_sorted), gradient
+    Args:
+        x: float[..., H].
+        rows: int32[...], for every vector of the result where it lies among all of `x`.
+        copies: int32[..., copies], for every vector of `x` where it lies among all of the result.
 
-    return run(x)
-
-
-def _unsorted(x, order):
-    """float[B, T, N, R, H] of float[B, N, R, T, H]."""
+    Returns:
+        float[..., H].
+    """
 
     @ops.custom_gradient
     def run(x):
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            rounds = upstream.shape[3]
-            return _taken(upstream, order.to_sorted * rounds + ops.arange(rounds, dtype="int32")[:, None])
+            taken = _taken(upstream, copies)  # [..., copies, H]
+            return ops.squeeze(taken, axis=-2) if copies.shape[-1] == 1 else ops.sum(taken, axis=-2)
 
-        return _taken(x, order.to_tokens), gradient
+        return _taken(x, rows), gradient
 
     return run(x)
 
