@@ -24,6 +24,7 @@ from pipelines.components.serving_gate import ServingGate
 from pipelines.pretraining.components import PretrainingRows, Vocabulary
 from pipelines.pretraining.configs import PretrainingConfig
 from pipelines.pretraining.corpus import SPLITS
+from pipelines.pretraining.entities import digest_of
 
 _HERE = "pipelines.pretraining"
 _TEXT_CODE = ("tfmodels.text", f"{_HERE}.components", f"{_HERE}.recipes")
@@ -78,6 +79,8 @@ def create_pipeline(config: PretrainingConfig) -> Pipeline:
             "rows": dataclasses.asdict(config.rows),
             "fit": dataclasses.asdict(config.fit),
             "training": config.paths.training,
+            # Rows tell an entity's number, not its vector.
+            "entities": digest_of(config.rows.entities) if config.rows.entities else None,
             # The trained weights depend on the first, the artifact also on the second.
             "code": code_fingerprint(*_TRAINING_CODE),
             "export_code": code_fingerprint("serving", f"{_HERE}.judgement"),

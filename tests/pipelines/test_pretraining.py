@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import gzip
 import json
+import shutil
 
 import apache_beam as beam
 import keras
@@ -806,6 +807,22 @@ def test_a_folder_of_entities_is_looked_at_before_anything_runs(tmp_path, mentio
     np.save(tmp_path / entities.VECTORS, vectors)
     with pytest.raises(UserError, match=message):
         entities.check_entities(str(tmp_path))
+
+
+def test_other_vectors_of_the_entities_are_another_training(tmp_path):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+    from pipelines.pretraining.pipeline import create_pipeline
+
+    graph, seen = tmp_path / "graph", []
+    settings = {"objective": "ernie_thu", "rows": {"entities": str(graph)}}
+    for vectors in (np.ones((5, 4)), np.ones((5, 4)), np.zeros((5, 4))):
+        shutil.rmtree(graph, ignore_errors=True)
+        entities.write_entities(graph, MENTIONS, vectors)
+        config = pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path, REPORT)
+        trained = next(part for part in create_pipeline(config).components if part.id == "Trainer")
+        given = json.loads(trained.exec_properties["custom_config"])
+        seen.append(trainer._training_directory(given, []).name)
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_rows_tell_which_entities_are_named(preprocessors):
