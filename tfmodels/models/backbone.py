@@ -9,15 +9,20 @@ _INPUTS = {"token_ids": "int32", "segment_ids": "int32", "padding_mask": "bool"}
 
 @keras.saving.register_keras_serializable("tfmodels")
 class TokenModel(keras.Model):
-    """A functional model on `token_inputs`, beside others or none, which wants a token in every row."""
+    """A functional model on `token_inputs`, beside others or none, which wants a token in every row.
+
+    A family whose answer to no tokens means something says so by `reads_no_tokens`.
+    """
+
+    reads_no_tokens = False
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         """See `keras.Model`.
 
         Raises:
-            UserError: T is known to be 0.
+            UserError: T is known to be 0, and no answer to that means anything.
         """
-        if inputs["token_ids"].shape[1] == 0:
+        if not self.reads_no_tokens and inputs["token_ids"].shape[1] == 0:
             raise UserError("there are no tokens in these rows: give every row at least one, if only of padding.")
         return super().call(inputs, training=training, mask=mask, **kwargs)
 

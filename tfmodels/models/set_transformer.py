@@ -102,6 +102,8 @@ class SetTransformerBackbone(BertBackbone):
     """
 
     config_class = SetTransformerConfig
+    # The seeds answer for an empty set too.
+    reads_no_tokens = True
 
     @classmethod
     def make_parts(cls, config, dtype):
