@@ -1,6 +1,7 @@
 """The entities of a knowledge graph as a folder that `ernie_thu` reads, and WordNet's nouns as such a folder.
 
     python -m pipelines.pretraining.entities --output wordnet
+    echo '{"rows": {"entities": "wordnet"}}' > wordnet.json
     tfmodels run pretraining --objective ernie_thu --config wordnet.json ...
 
 mentions.tsv    a mention and the number of its entity, from 1, on each line, with a tab between

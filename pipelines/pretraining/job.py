@@ -135,8 +135,9 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     if chosen.entities:
         if config.rows.entities is None:
             raise UserError(
-                f"{config.objective} reads the entities of a knowledge graph: give their folder as rows.entities; "
-                "`python -m pipelines.pretraining.entities --output DIR` makes one of WordNet."
+                f"{config.objective} reads the entities of a knowledge graph: give their folder as rows.entities, in "
+                '--config a file of {"rows": {"entities": "DIR"}}; `python -m pipelines.pretraining.entities '
+                "--output DIR` makes one of WordNet."
             )
         check_entities(config.rows.entities)
     elif config.rows.entities is not None:

@@ -27,8 +27,8 @@ from pipelines.pretraining.corpus import SPLITS
 from pipelines.pretraining.entities import digest_of
 
 _HERE = "pipelines.pretraining"
-_TEXT_CODE = ("tfmodels.text", f"{_HERE}.components", f"{_HERE}.recipes")
-_ROWS_CODE = (*_TEXT_CODE, "tfmodels.objectives")
+_TEXT_CODE = ("tfmodels.text", f"{_HERE}.components", f"{_HERE}.recipes", f"{_HERE}.vocabularies")
+_ROWS_CODE = (*_TEXT_CODE, "tfmodels.objectives", f"{_HERE}.entities")
 _TRAINING_CODE = (
     *_ROWS_CODE,
     "tfmodels.interop",

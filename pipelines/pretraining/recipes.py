@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import tfmodels
+from pipelines.pretraining.vocabularies import ALBERT_UNIGRAM, BYTE_LEVEL_BPE, WORDPIECE, XLNET_UNIGRAM, Vocabulary
 from tfmodels import objectives
 from tfmodels.errors import UserError
 from tfmodels.models import (
@@ -28,44 +29,7 @@ from tfmodels.models.config import nearest
 from tfmodels.models.transformer_xl import RecurrentBackbone
 from tfmodels.objectives import documents
 from tfmodels.objectives.choosing import tokens
-from tfmodels.text import (
-    ALBERT_TOKENS,
-    BERT_FORMAT,
-    BERT_TOKENS,
-    ROBERTA_FORMAT,
-    ROBERTA_TOKENS,
-    XLNET_FORMAT,
-    XLNET_TOKENS,
-    ByteLevelBPETokenizer,
-    SentencePieceTokenizer,
-    SequenceFormat,
-    SpecialTokens,
-    Tokenizer,
-    WordCounts,
-    WordPieceTokenizer,
-    bert_words,
-    split_words,
-    train_byte_level_bpe,
-    train_unigram,
-    train_wordpiece,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-    """A family's way from text to tokens.
-
-    Attributes:
-        format: Where the special tokens of a row go.
-        tokens: The special tokens.
-        counter: `counter(lowercase)` counts words in Beam; None where the training reads the texts itself.
-        train: `train(counts or texts, size, lowercase)` makes the tokeniser.
-    """
-
-    format: SequenceFormat
-    tokens: SpecialTokens
-    counter: Callable[[bool], WordCounts] | None
-    train: Callable[..., Tokenizer]
+from tfmodels.text import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,30 +207,6 @@ def make_generator(preset, discriminator, policy, overrides=None):
         raise UserError(f"the generator shares its embeddings, so that its {field} cannot differ: leave it out.")
     config = ours.replace(**{**sizes, **(overrides or {})}).replace(embedding_dim=ours.embedding_dim or ours.hidden_dim)
     return backbone(config, dtype=policy, name=name, shared=discriminator.shared_embeddings())
-
-
-def _wordpiece(texts, size, lowercase):
-    return WordPieceTokenizer(train_wordpiece(texts, size, lowercase=lowercase), lowercase=lowercase)
-
-
-def _byte_level_bpe(texts, size, lowercase):
-    pieces, merges = train_byte_level_bpe(texts, size)
-    return ByteLevelBPETokenizer(pieces, merges, special_tokens=ROBERTA_TOKENS)
-
-
-def _unigram(tokens):
-    def train(texts, size, lowercase):
-        lowered = (text.lower() for text in texts) if lowercase else texts
-        proto = train_unigram(lowered, size, special_tokens=tokens)
-        return SentencePieceTokenizer(proto, special_tokens=tokens, lowercase=lowercase)
-
-    return train
-
-
-WORDPIECE = Vocabulary(BERT_FORMAT, BERT_TOKENS, lambda lowercase: WordCounts(bert_words(lowercase)), _wordpiece)
-BYTE_LEVEL_BPE = Vocabulary(ROBERTA_FORMAT, ROBERTA_TOKENS, lambda _: WordCounts(split_words), _byte_level_bpe)
-ALBERT_UNIGRAM = Vocabulary(BERT_FORMAT, ALBERT_TOKENS, None, _unigram(ALBERT_TOKENS))
-XLNET_UNIGRAM = Vocabulary(XLNET_FORMAT, XLNET_TOKENS, None, _unigram(XLNET_TOKENS))
 
 
 def _masked_text(chooser, replacement):

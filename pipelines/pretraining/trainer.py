@@ -31,7 +31,8 @@ from pipelines.components.precision import settled
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
 from pipelines.pretraining.entities import KNOWLEDGE_FILE, read_vectors
 from pipelines.pretraining.judgement import judge
-from pipelines.pretraining.recipes import RECIPES, WORDPIECE, make_backbone, make_generator, max_predictions, recipe
+from pipelines.pretraining.recipes import RECIPES, make_backbone, make_generator, max_predictions, recipe
+from pipelines.pretraining.vocabularies import WORDPIECE
 from serving import export_savedmodel
 from tfmodels.errors import UserError
 from tfmodels.layers import MeanPooling

@@ -120,7 +120,6 @@ def test_every_kind_makes_nothing_of_no_tokens(name, settings):
         assert output.shape == (3, 0, 14)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="a jaxpr hides what its inner functions make")
 @pytest.mark.parametrize("name", kinds.KINDS)
 def test_twice_the_length_makes_the_largest_tensor_twice_as_large(name):
     sizes = []

@@ -99,7 +99,7 @@ def largest_tensor(function, *inputs):
         import jax
 
         gradients = jax.grad(lambda *tensors: function(*tensors).sum(), argnums=range(len(inputs)))
-        return max(v.aval.size for eqn in jax.make_jaxpr(gradients)(*inputs).jaxpr.eqns for v in eqn.outvars)
+        return max(v.aval.size for eqn in _equations(jax.make_jaxpr(gradients)(*inputs).jaxpr) for v in eqn.outvars)
     import tensorflow as tf
 
     @tf.function
@@ -111,3 +111,14 @@ def largest_tensor(function, *inputs):
 
     graph = traced.get_concrete_function(*map(tf.constant, inputs)).graph
     return max(t.shape.num_elements() or 0 for op in graph.get_operations() for t in op.outputs if t.shape.rank)
+
+
+def _equations(jaxpr):
+    """The equations of a jaxpr and of those that stand in their parameters, such as an inner function's."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else [value]:
+                inner = getattr(inner, "jaxpr", inner)  # a closed one holds it
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
