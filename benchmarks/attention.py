@@ -32,9 +32,8 @@ from benchmarks import records
 from benchmarks.kinds import KINDS, kind_of
 from benchmarks.processes import KEEPS_MEMORY, in_a_process, memory_of
 from benchmarks.results import Result, command
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.files import atomic_file
-from tfmodels.models.config import nearest
 
 _SIZES = {"num_layers": 1, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024, "dropout": 0.0}
 _LENGTHS = tuple(2**power for power in range(9, 17))

@@ -26,9 +26,8 @@ import tfmodels
 from benchmarks.kinds import KINDS, kind_of
 from benchmarks.records import remembered
 from benchmarks.results import Result, command
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.models import AttentionKind
-from tfmodels.models.config import nearest
 
 # Tokens: padding, the one that asks, the words to tell, and noise.
 ASKS, WORDS, NOISE = 1, 8, 24

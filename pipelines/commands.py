@@ -12,8 +12,7 @@ import click
 from pipelines.pretraining.corpus import FORMATS as CORPUS_FORMATS
 from pipelines.pretraining.corpus import CorpusConfig
 from pipelines.text_classification.tables import FORMATS, TableConfig
-from tfmodels.errors import UserError
-from tfmodels.models.config import nearest
+from tfmodels.errors import UserError, nearest
 
 # The names of `pipelines.pretraining.recipes`, which a test compares: importing it takes TensorFlow.
 OBJECTIVES = (
@@ -159,7 +158,7 @@ def text_classification_command(
         attention=_attention(attention),
         name=_checked_name(name) or ("reviews" if table is None else _model_name(table.path)),
     )
-    _exit_with(lambda: run_job(job))
+    _exit_with(job, run_job)
 
 
 @run_command.command("pretraining")
@@ -231,7 +230,7 @@ def pretraining_command(files, corpus_format, field, validation, output, name, c
     _put_runner(settings, options)
     corpus = CorpusConfig(files, corpus_format, field, validation) if files else None
     job = JobConfig(str(Path(output).resolve()), corpus, settings, _checked_name(name) or "encoder")
-    _exit_with(lambda: run_job(job))
+    _exit_with(job, run_job)
 
 
 @run_command.command("distillation")
@@ -310,7 +309,7 @@ def distillation_command(
         epochs=epochs,
         name=_checked_name(name) or _model_name(preset),
     )
-    _exit_with(lambda: run_job(job))
+    _exit_with(job, run_job)
 
 
 @click.command("compare")
@@ -369,31 +368,34 @@ def _put_runner(settings: dict, options: dict) -> None:
         settings["enable_cache"] = False
 
 
-def _exit_with(run) -> None:
-    """Ends the process: 0 if a model was pushed, 1 if not, 130 if the user stopped it."""
+def _exit_with(job, run) -> None:
+    """Runs a job and ends the process: 0 if a model was pushed, 1 if not, 130 if the user stopped it."""
     try:
-        pushed = run()
+        if _names_workers(job.settings):
+            from pipelines.workers import together
+            from tfmodels.clusters import this_cluster
+
+            pushed = together(this_cluster(), Path(job.output), lambda: run(job))
+        else:
+            pushed = run(job)
     except KeyboardInterrupt:
         click.echo("stopped: the same command goes on from what is finished.", err=True)
         sys.exit(130)
     sys.exit(0 if pushed else 1)
 
 
-def _on_this_machine(values: dict) -> dict:
-    """Refuses a recipe for several machines: each would run the whole pipeline, and wait for the others forever."""
-    if values.get("strategy") == "multi_worker":
-        raise UserError(
-            "tfmodels run trains on one machine: choose the strategy 'mirrored', or train by a script of your own on "
-            "every machine (docs/training.md)."
-        )
-    return values
+def _names_workers(settings) -> bool:
+    """Whether a recipe anywhere in a configuration trains on several machines."""
+    if isinstance(settings, list):
+        return any(map(_names_workers, settings))
+    if not isinstance(settings, dict):
+        return False
+    return settings.get("strategy") == "multi_worker" or any(map(_names_workers, settings.values()))
 
 
 def _read_config(path: str) -> dict:
     try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_on_this_machine)
-    except UserError:
-        raise
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a JSON file.") from error
     except ValueError as error:

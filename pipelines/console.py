@@ -43,7 +43,7 @@ def run_alone(output: Path, run: Callable[[Console], bool]) -> bool:
             return run(console)
         except Exception as error:
             traceback.print_exc()
-            mistake = _user_error(error)
+            mistake = user_error(error)
             console.print(f"[dim]The log is {escape(str(log))}.[/]")
             if mistake is not None:
                 raise mistake from error
@@ -77,7 +77,7 @@ def _only_run(output: Path):
         yield
 
 
-def _user_error(error: BaseException | None) -> UserError | None:
+def user_error(error: BaseException | None) -> UserError | None:
     """The user's mistake behind an error that TFX or Beam may have wrapped."""
     while error is not None:
         if isinstance(error, UserError):

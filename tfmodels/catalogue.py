@@ -702,11 +702,17 @@ ROWS = (
     _there(
         ("D13", "Large batches, several workers", "arXiv:1706.02677"),
         "",
-        ["tfmodels/training/micro_batches.py", "tfmodels/training/strategies.py", "tfmodels/training/recomputation.py"],
+        [
+            "tfmodels/training/micro_batches.py",
+            "tfmodels/training/strategies.py",
+            "tfmodels/training/recomputation.py",
+            "pipelines/workers.py",
+        ],
         ["invariants"],
         [
             "tests/training/test_micro_batches.py",
             "tests/training/test_strategies.py",
+            "tests/pipelines/test_workers.py",
             "tests/training/test_recomputation.py",
         ],
     ),

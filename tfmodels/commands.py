@@ -100,8 +100,7 @@ def attention_guide_command(kind, records, length, as_json):
     """  # noqa: D301 - \b is what click reads
     facts = _attention_facts(_attention_records(records) if records else {}, length)
     if kind is not None:
-        from tfmodels.errors import UserError
-        from tfmodels.models.config import nearest
+        from tfmodels.errors import UserError, nearest
 
         if kind not in facts:
             raise UserError(f"there is no kind of attention {kind!r}: {nearest(kind, facts)}")

@@ -1,4 +1,6 @@
-"""The one exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can mend, and a hint for misspelt names."""
+
+import difflib
 
 
 class UserError(ValueError):
@@ -6,3 +8,10 @@ class UserError(ValueError):
 
     The command line prints the sentence without a traceback and exits with status 2.
     """
+
+
+def nearest(name: str, names) -> str:
+    """A hint that names the closest valid name, for the end of an error's sentence."""
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."

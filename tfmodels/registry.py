@@ -3,8 +3,8 @@
 import fnmatch
 from importlib import import_module
 
-from tfmodels.errors import UserError
-from tfmodels.models.config import Preset, nearest
+from tfmodels.errors import UserError, nearest
+from tfmodels.models.config import Preset
 
 # A family's module offers BACKBONE, the class, and PRESETS, by name. A new family adds a line.
 _FAMILIES = (

@@ -6,8 +6,7 @@ import dataclasses
 import json
 from typing import get_type_hints
 
-from tfmodels.errors import UserError
-from tfmodels.models.config import nearest
+from tfmodels.errors import UserError, nearest
 
 
 def to_json(config) -> str:

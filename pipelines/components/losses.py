@@ -20,8 +20,7 @@ from tfmodels.distillation import (
     LogitRegression,
     SoftLabels,
 )
-from tfmodels.errors import UserError
-from tfmodels.models.config import nearest
+from tfmodels.errors import UserError, nearest
 
 
 class LossEntry(NamedTuple):

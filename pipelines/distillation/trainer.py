@@ -12,6 +12,7 @@ from pipelines.components.model_artifact import keras_uri, load_keras
 from pipelines.distillation.components import decode_outputs, output_features, token_states_file
 from pipelines.distillation.configs import StudentConfig
 from pipelines.text_classification.trainer import TrainingTask, train_student
+from pipelines.workers import shared
 from tfmodels.distillation.losses import Named
 from tfmodels.training.strategies import strategy_for
 
@@ -19,6 +20,8 @@ from tfmodels.training.strategies import strategy_for
 def run_fn(fn_args) -> None:
     """Distils the student from the stored outputs of its teacher; see `StudentConfig`."""
     config = from_dict(StudentConfig, fn_args.custom_config["student"])
+    if shared(run_fn, config.stages[0].fit.strategy, fn_args):
+        return
     strategy_for(config.stages[0].fit.strategy)  # Workers meet before anything is computed.
     task = TrainingTask(fn_args)
     teacher, _ = load_keras(keras_uri(fn_args.base_model))

@@ -88,8 +88,8 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
     from pipelines.pretraining.entities import check_entities
     from pipelines.pretraining.recipes import RECIPES, check_encoder, recipe
+    from tfmodels.errors import nearest
     from tfmodels.interop.hf import check_configuration
-    from tfmodels.models.config import nearest
     from tfmodels.text import read_lines, read_names
 
     output = Path(job.output)

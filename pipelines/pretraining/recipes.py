@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import tfmodels
 from pipelines.pretraining.vocabularies import ALBERT_UNIGRAM, BYTE_LEVEL_BPE, WORDPIECE, XLNET_UNIGRAM, Vocabulary
 from tfmodels import objectives
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.models import (
     AdaptiveLM,
     BertBackbone,
@@ -25,7 +25,6 @@ from tfmodels.models import (
     TransformerXLBackbone,
     XLNetBackbone,
 )
-from tfmodels.models.config import nearest
 from tfmodels.models.transformer_xl import RecurrentBackbone
 from tfmodels.objectives import documents
 from tfmodels.objectives.choosing import tokens

@@ -33,6 +33,7 @@ from pipelines.pretraining.entities import KNOWLEDGE_FILE, read_vectors
 from pipelines.pretraining.judgement import judge
 from pipelines.pretraining.recipes import RECIPES, make_backbone, make_generator, max_predictions, recipe
 from pipelines.pretraining.vocabularies import WORDPIECE
+from pipelines.workers import shared
 from serving import export_savedmodel
 from tfmodels.errors import UserError
 from tfmodels.layers import MeanPooling
@@ -68,6 +69,8 @@ def run_fn(fn_args) -> None:
     chosen = recipe(settings["objective"])
     rows, config = from_dict(RowsConfig, settings["rows"]), from_dict(FitConfig, settings["fit"])
     encoder = from_dict(EncoderConfig, settings["encoder"])
+    if shared(run_fn, config.strategy, fn_args):
+        return
     strategy = strategy_for(config.strategy)  # Workers meet before anything is computed.
     examples = fn_args.train_files[0].rpartition("/Split-train/")[0]
     with local_copy(f"{examples}/preprocessor") as folder:

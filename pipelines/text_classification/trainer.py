@@ -38,6 +38,7 @@ from pipelines.text_classification.configs import (
 )
 from pipelines.text_classification.data import SPLITS
 from pipelines.text_classification.sources import hf_folder
+from pipelines.workers import shared
 from serving import export_savedmodel
 from tfmodels.distillation import Distiller, embed_like_teacher, random_spans
 from tfmodels.errors import UserError
@@ -62,6 +63,8 @@ _POOLINGS = {"mean": MeanPooling, "first": FirstTokenPooling, "pooler": lambda: 
 def run_teacher(fn_args) -> None:
     """Fine-tunes the teacher; see `TeacherConfig`."""
     config = from_dict(TeacherConfig, fn_args.custom_config["teacher"])
+    if shared(run_teacher, config.fit.strategy, fn_args):
+        return
     strategy = strategy_for(config.fit.strategy)  # Workers meet before anything is computed.
     task = TrainingTask(fn_args)
 
@@ -76,6 +79,7 @@ def run_teacher(fn_args) -> None:
     keras.utils.set_random_seed(config.fit.seed)
     with strategy.scope():
         model = build(fitting.precision)
+        metrics = {"logits": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}
     started = time.monotonic()
     shown = [EpochLines("teacher", fitting), *task.pictures(directory, model, config)] if is_chief(strategy) else []
     history = fit(
@@ -85,7 +89,7 @@ def run_teacher(fn_args) -> None:
         fitting,
         directory,
         loss=loss,
-        metrics={"logits": [keras.metrics.SparseCategoricalAccuracy("accuracy")]},
+        metrics=metrics,
         callbacks=shown,
         verbose=0,
     )
@@ -102,6 +106,8 @@ def run_teacher(fn_args) -> None:
 def run_student(fn_args) -> None:
     """Distils the student from the teacher's Model artifact; see `StudentConfig`."""
     config = from_dict(StudentConfig, fn_args.custom_config["student"])
+    if shared(run_student, config.stages[0].fit.strategy, fn_args):
+        return
     strategy_for(config.stages[0].fit.strategy)  # Workers meet before anything is computed.
     task = TrainingTask(fn_args)
 

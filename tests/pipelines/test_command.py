@@ -1,12 +1,15 @@
 """`tfmodels run text_classification`, as far as it goes without running the pipeline."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from pipelines.text_classification import job
 from tests.pipelines.test_data import write_csv
+from tests.support.processes import python_environment
 from tfmodels.cli import main
 
 
@@ -115,10 +118,13 @@ _LAST = {"layer_map": {"-1": -1}}
             {"student": {"stages": [{"fit": {"precision": "bfloat16"}}, {}]}},
             "have bfloat16, float32 as their precision",
         ),
-        ({"student": {"stages": [{"fit": {"strategy": "multi_worker"}}]}}, "tfmodels run trains on one machine"),
+        ({"student": {"stages": [{"fit": {"strategy": "multi_worker"}}]}}, "need the environment variable TF_CONFIG"),
     ],
 )
-def test_what_a_student_cannot_learn_is_told_before_its_teacher_learns(tmp_path, settings, sentence, no_pipeline):
+def test_what_a_student_cannot_learn_is_told_before_its_teacher_learns(
+    tmp_path, settings, sentence, no_pipeline, monkeypatch
+):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
     (tmp_path / "c.json").write_text(json.dumps(settings))
     table = write_csv(tmp_path / "t.csv")
     options = ("--teacher", "bert_tiny", "--config", tmp_path / "c.json", "--output", tmp_path / "output")
@@ -143,3 +149,16 @@ def test_the_model_is_named_after_the_table_as_servers_and_clusters_take_it(file
 def test_an_impossible_name_is_refused(started):
     code, text = run("--name", "My Model")
     assert code == 2 and "cannot be a model's name" in text and not started
+
+
+def test_a_mistake_is_told_before_tensorflow_is_imported(tmp_path):
+    code = (
+        "import sys\n"
+        "from tfmodels.cli import main\n"
+        "try:\n"
+        f"    main(['run', 'text_classification', '--data', {str(tmp_path / 'none.csv')!r}])\n"
+        "except SystemExit:\n"
+        "    print([name for name in ('tensorflow', 'keras', 'tfx') if name in sys.modules])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], env=python_environment(), capture_output=True, text=True)
+    assert "there is no file" in told.stderr and told.stdout == "[]\n", told

@@ -164,8 +164,8 @@ def test_a_users_mistake_is_found_behind_other_errors():
         except UserError as error:
             raise RuntimeError("while running a step of Beam") from error
     except RuntimeError as error:
-        assert console._user_error(error) is mistake
-    assert console._user_error(RuntimeError("a bug")) is None
+        assert console.user_error(error) is mistake
+    assert console.user_error(RuntimeError("a bug")) is None
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):

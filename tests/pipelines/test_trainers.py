@@ -1,7 +1,6 @@
 """The Trainers' callbacks, without TFX around them: what they train by, where, and what they save."""
 
 import dataclasses
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipelines.distillation.configs import StudentConfig
 from pipelines.text_classification import trainer
 from pipelines.text_classification.configs import StageConfig
 from tests.pipelines.trainers import arguments, preprocessor, save_teacher, student_config, teacher_config, write_rows
+from tests.support.processes import python_environment
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig
 
@@ -75,7 +75,7 @@ def test_workers_meet_before_a_students_trainer_reads_anything(module, tmp_path,
 
 @pytest.mark.e2e
 def test_trainers_train_on_two_devices_and_save_models_of_one(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = python_environment()
     result = subprocess.run(
         [sys.executable, "-m", "tests.pipelines.trainers", str(tmp_path)],
         cwd=Path(__file__).parents[2],

@@ -99,6 +99,18 @@ def student_config(*stages: StageConfig):
     return StudentConfig(overrides=sizes(), stages=stages)
 
 
+def multi_worker_recipes(strategy):
+    """A teacher and a student that dropout does not make different on several replicas."""
+    quiet = {"dropout": 0.0, "attention_dropout": 0.0}
+    teacher = teacher_config(strategy=strategy)
+    fit = FitConfig(epochs=2, batch_size=8, learning_rate=1e-2, strategy=strategy)
+    student = student_config(StageConfig(fit, attention_scores=1.0, hidden_states=1.0, layer_map={"1": 2}))
+    return (
+        dataclasses.replace(teacher, dropout=0.0, overrides={**teacher.overrides, **quiet}),
+        dataclasses.replace(student, dropout=0.0, overrides={**student.overrides, **quiet}),
+    )
+
+
 def main(folder):
     """See the module."""
     folder = Path(folder)

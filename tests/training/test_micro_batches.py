@@ -1,6 +1,5 @@
 """A batch in parts: the update, the figures and the count of steps are those of the whole batch."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from tests.models.tiny import tiny
 from tests.objectives.topics import topic_backbone, topic_batches
+from tests.support.processes import python_environment
 from tests.support.tensors import assert_close
 from tests.training.keywords import classify, keyword_batches
 from tests.training.large_batches import LENGTHS, MODELS, lamb, replicated, sgd, train
@@ -86,7 +86,7 @@ def test_every_objective_tells_its_count_beforehand():
 @pytest.mark.e2e
 def test_two_replicas_make_the_update_of_one(whole, tmp_path):
     path = tmp_path / "weights.npz"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = python_environment()
     result = subprocess.run(
         [sys.executable, "-m", "tests.training.large_batches", str(path)],
         cwd=Path(__file__).parents[2],

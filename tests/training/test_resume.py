@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.processes import python_environment
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig, checkpoints, fit
@@ -116,7 +117,7 @@ def test_a_real_kill_of_a_process_loses_nothing(uninterrupted, tmp_path):
         "from tests.training.test_resume import KillAt, run\n"
         f"run({str(tmp_path)!r}, callbacks=[KillAt(1, 3, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = python_environment()
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True
     )

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.processes import free_addresses, python_environment
 from tests.support.tensors import assert_close
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tests.training.test_micro_batches import ROUNDING
@@ -33,7 +33,7 @@ def one(tmp_path_factory):
 
 def start(strategy, directory, output, *options, cluster=(), index=0):
     """A process of `tests.training.workers`."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = python_environment()
     if cluster:
         task = {"type": "worker", "index": index}
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(cluster)}, "task": task})
@@ -49,15 +49,6 @@ def start(strategy, directory, output, *options, cluster=(), index=0):
 def assert_done(process):
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors[-3000:]
-
-
-def free_addresses(count):
-    """Addresses of this machine that nobody listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
-    for server in sockets:
-        server.close()
-    return addresses
 
 
 def assert_same_runs(path, one):
@@ -193,6 +184,11 @@ def test_what_cannot_be_had_is_refused(tmp_path, monkeypatch):
     config = FitConfig(epochs=1, strategy="mirrored")
     with pytest.raises(UserError, match="was built outside the strategy 'mirrored': build it under"):
         fit(tiny_classifier(), keyword_batches(8), None, config, tmp_path, **classify())
+    with strategy_for("mirrored").scope():
+        model = tiny_classifier()
+    # On several machines it would count one machine's rows.
+    with pytest.raises(UserError, match="the metric accuracy was built outside the strategy 'mirrored'"):
+        fit(model, keyword_batches(8), None, config, tmp_path, **classify())
     assert not os.listdir(tmp_path)
 
 
@@ -248,7 +244,7 @@ def test_a_file_that_the_system_refuses_is_told(tmp_path):
         "    assert restore_variables([variable], path) == {'epoch': 1}\n"
         "    raise SystemExit(7)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = python_environment()
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert result.returncode == 7, result.stderr[-2000:]
     assert os.listdir(tmp_path) == ["state"]

@@ -7,7 +7,7 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.files import atomic_file
 from tfmodels.interop.family import Family
 from tfmodels.interop.weights import (
@@ -19,7 +19,6 @@ from tfmodels.interop.weights import (
     without_duplicates,
 )
 from tfmodels.models import Backbone, SpanClassifier, TextClassifier, TokenClassifier
-from tfmodels.models.config import nearest
 
 # config.json's model_type -> the module with FAMILY. A new family adds a line.
 _FAMILIES = {

@@ -17,10 +17,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.layers import Projection
 from tfmodels.models.bert import BertBackbone, BertConfig
-from tfmodels.models.config import Preset, nearest
+from tfmodels.models.config import Preset
 
 # What of a layer is one instance throughout its group.
 _SHARED = {

@@ -13,10 +13,10 @@ from typing import ClassVar, NamedTuple
 import keras
 from keras import ops
 
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.layers import MultiHeadAttention
 from tfmodels.layers.base import Layer
-from tfmodels.models.config import Config, nearest
+from tfmodels.models.config import Config
 
 
 class Guide(NamedTuple):

@@ -17,7 +17,7 @@ import functools
 import keras
 from keras import ops
 
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.layers import (
     BucketedBias,
     DistanceRescaling,
@@ -36,7 +36,7 @@ from tfmodels.layers import (
 from tfmodels.layers.xl import XLPositions
 from tfmodels.models.attention import AttentionKind, FullAttention, SummaryOf, TokensOf
 from tfmodels.models.backbone import Backbone, TokenModel, WithScores, token_inputs
-from tfmodels.models.config import Config, Preset, nearest
+from tfmodels.models.config import Config, Preset
 from tfmodels.ops import padding
 
 

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import NamedTuple
 
-from tfmodels.errors import UserError
-
-
-def nearest(name: str, names) -> str:
-    """A hint that names the closest valid name, for the end of an error's sentence."""
-    names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."
+from tfmodels.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ import dataclasses
 import weakref
 from typing import ClassVar
 
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.layers import LengthProjection, LinformerAttention
 from tfmodels.models.attention import FixedLengthKind, Guide
-from tfmodels.models.config import Preset, nearest
+from tfmodels.models.config import Preset
 from tfmodels.models.roberta import RobertaBackbone, RobertaConfig
 
 # Section 4, "Parameter sharing between projections"; each shares what the ones before it share.

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
-from tfmodels.errors import UserError
+from tfmodels.errors import UserError, nearest
 from tfmodels.models.backbone import Backbone
-from tfmodels.models.config import Config, nearest
+from tfmodels.models.config import Config
 from tfmodels.training.batches import Batches
 from tfmodels.training.checkpoints import restore_variables, save_variables
 from tfmodels.training.micro_batches import micro_batches
@@ -163,17 +163,15 @@ def fit(
     Raises:
         UserError: A task's backbone cannot read a row, the loss or a weight became NaN or infinite, the checkpoint is
             of another model or cannot be written, the recipe leaves the precision open or is another one than that of
-            the finished run in the directory, the model was built outside the scope of the recipe's strategy, a batch
-            has fewer rows than there are replicas, or workers do not share the directory. What was saved stays.
+            the finished run in the directory, the model or a metric was built outside the scope of the recipe's
+            strategy, a batch has fewer rows than there are replicas, or workers do not share the directory. What was
+            saved stays.
     """
     if config.precision == "auto":
         raise UserError("precision 'auto' is settled before a model is built: ask choose_precision, or name one.")
     strategy = strategy_for(config.strategy)
-    if config.strategy != "one" and model.distribute_strategy is not strategy:
-        raise UserError(
-            f"the model was built outside the strategy {config.strategy!r}: build it under "
-            f"`with strategy_for({config.strategy!r}).scope():`."
-        )
+    if config.strategy != "one":
+        _check_scope(model, metrics, strategy, config.strategy)
     strategy = model.distribute_strategy
     if config.batch_size < strategy.num_replicas_in_sync:
         raise UserError(
@@ -182,6 +180,20 @@ def fit(
         )
     with strategy.scope():
         return _fit(model, train, validation, config, directory, strategy, loss, metrics, callbacks, verbose)
+
+
+def _check_scope(model, metrics, strategy, name: str) -> None:
+    """Refuses what was built outside the strategy: a metric would count this worker's rows alone."""
+    outside = [] if model.distribute_strategy is strategy else ["model"]
+    for metric in tf.nest.flatten(metrics):
+        if isinstance(metric, keras.metrics.Metric):
+            inside = all(strategy.extended.variable_created_in_scope(each.value) for each in metric.variables)
+            outside += [] if inside else [f"metric {metric.name}"]
+    if outside:
+        raise UserError(
+            f"the {outside[0]} was built outside the strategy {name!r}: build it under "
+            f"`with strategy_for({name!r}).scope():`."
+        )
 
 
 def _fit(model, train, validation, config, directory, strategy, loss, metrics, callbacks, verbose):

@@ -26,16 +26,12 @@ worker prepares whole batches and keeps its rows: input costs R times as much as
 from __future__ import annotations
 
 import functools
-import json
-import os
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfmodels.errors import UserError
-from tfmodels.models.config import nearest
-
-_EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+from tfmodels.clusters import this_cluster
+from tfmodels.errors import UserError, nearest
 
 
 @functools.cache
@@ -45,7 +41,7 @@ def _mirrored():
 
 @functools.cache
 def _multi_worker():
-    _check_cluster(os.environ.get("TF_CONFIG"))
+    this_cluster()
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
@@ -166,20 +162,3 @@ def distribute(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
         return dataset.flat_map(parts).prefetch(2 * here)
 
     return strategy.distribute_datasets_from_function(local)
-
-
-def _check_cluster(text: str | None) -> None:
-    """Makes sure that TF_CONFIG names a cluster and this process's task in it."""
-    if not text:
-        raise UserError(f"several workers need the environment variable TF_CONFIG, such as {_EXAMPLE}: set it.")
-    remedy = f"write it as {_EXAMPLE}."
-    try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        addresses, index = cluster[task["type"]], int(task["index"])
-    except json.JSONDecodeError as error:
-        raise UserError(f"TF_CONFIG is not JSON ({error}): {remedy}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"TF_CONFIG lacks a cluster or a task that is in it ({error!r}): {remedy}") from error
-    if not isinstance(addresses, list) or not 0 <= index < len(addresses):
-        raise UserError(f"TF_CONFIG's task {task['type']} {index} is none of its cluster's {addresses}: {remedy}")
