@@ -27,7 +27,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +55,7 @@ _GREETING = 10  # seconds in which one who connects must say who it is
 _REST = 10  # seconds that are waited for a better reason, once something has failed
 _AGAIN = "start the same command on all workers again."
 
+_progress = logging.getLogger("tfmodels.progress")
 _leader: _Leader | None = None
 
 
@@ -124,11 +125,9 @@ class _Line:
         self._write, self._read = write, read
 
     def say(self, **message) -> None:
-        try:
+        with suppress(OSError):  # It has ended, as the queue says.
             self._write.write(json.dumps(message) + "\n")
             self._write.flush()
-        except OSError:
-            pass  # It has ended, as the queue says.
 
     def hear(self) -> dict | None:
         try:
@@ -214,7 +213,8 @@ class _Leader:
     def close(self) -> None:
         """Sends all workers away."""
         for connection in self._connections:
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # It may have gone itself.
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     def say_all(self, **message) -> None:
@@ -247,9 +247,11 @@ class _Leader:
             elif "done" in message:
                 working.discard(who)
             elif "failed" in message:
-                told = message["failed"]
+                told, is_mistake = message["failed"], message.get("mistake")
                 # Where one has failed the others fail too; the first worker has the best reason.
-                failure = _failure(told, message) if who is own else failure or UserError(f"{name}: {told}")
+                if who is own:
+                    failure = UserError(told) if is_mistake else RuntimeError(told)
+                failure = failure or UserError(f"{name}: {told}")
                 working.discard(who)
                 if who is own:
                     break
@@ -257,13 +259,6 @@ class _Leader:
                 until = time.monotonic() + _REST
         if failure is not None:
             raise failure
-
-
-def _failure(told: str, message: dict) -> Exception:
-    return UserError(told) if message.get("mistake") else RuntimeError(told)
-
-
-_progress = logging.getLogger("tfmodels.progress")
 
 
 @contextmanager
@@ -335,7 +330,7 @@ def _connect(cluster: Cluster, output: Path, name: str) -> _Line:
         try:
             first = json.loads((output / _FILE).read_text(encoding="utf-8"))
             connection = socket.create_connection(tuple(first["address"]), timeout=_GREETING)
-        except (OSError, ValueError):  # Not yet, or what a run that was killed has left.
+        except (OSError, ValueError, KeyError):  # Not yet, or what a run that was killed has left.
             if not told:
                 click.echo(f"{name}: waiting for worker 0 to run in {output}", err=True)
                 told = True

@@ -44,4 +44,6 @@ def this_cluster() -> Cluster:
         raise UserError(f"TF_CONFIG lacks a cluster or a task that is in it ({error!r}): {remedy}") from error
     if not isinstance(addresses, list) or not 0 <= index < len(addresses):
         raise UserError(f"TF_CONFIG's task {task['type']} {index} is none of its cluster's {addresses}: {remedy}")
+    if task["type"] not in ("chief", "worker"):
+        raise UserError(f"TF_CONFIG's task {task['type']} {index} trains nothing: give a chief or a worker.")
     return Cluster((*chiefs, *workers), index if task["type"] == "chief" else len(chiefs) + index)

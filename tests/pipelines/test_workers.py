@@ -1,5 +1,6 @@
 """Several workers share the training of one run: they meet, train in processes of their own, and end together."""
 
+import contextlib
 import json
 import os
 import signal
@@ -37,13 +38,15 @@ def start(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # With its training, which a failing test may have left behind.
         )
         processes.append(process)
         return process
 
     yield worker
     for process in processes:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

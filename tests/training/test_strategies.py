@@ -17,6 +17,7 @@ from tests.support.tensors import assert_close
 from tests.training.keywords import classify, keyword_batches, tiny_classifier
 from tests.training.test_micro_batches import ROUNDING
 from tests.training.workers import RECIPES, train
+from tfmodels.clusters import this_cluster
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig, checkpoints, fit, strategies
 from tfmodels.training.strategies import distribute, is_chief, on_chief, strategy_for, sum_over_workers
@@ -164,6 +165,7 @@ CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "in
         (json.dumps({"cluster": CLUSTER["cluster"]}), "lacks a cluster or a task"),
         (json.dumps({**CLUSTER, "task": {"type": "wroker", "index": 0}}), "lacks a cluster or a task"),
         (json.dumps({**CLUSTER, "task": {"type": "worker", "index": 2}}), "worker 2 is none of its cluster's"),
+        (json.dumps({"cluster": {"ps": ["c:1"]}, "task": {"type": "ps", "index": 0}}), "ps 0 trains nothing"),
     ],
 )
 def test_a_cluster_that_is_none_is_refused(config, message, monkeypatch):
@@ -173,6 +175,14 @@ def test_a_cluster_that_is_none_is_refused(config, message, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(UserError, match=message):
         strategy_for("multi_worker")
+
+
+def test_the_chief_is_the_first_of_all_workers(monkeypatch):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"], "evaluator": ["d:1"]}
+    for task, index in {("chief", 0): 0, ("worker", 0): 1, ("worker", 1): 2}.items():
+        config = {"cluster": cluster, "task": dict(zip(("type", "index"), task))}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        assert this_cluster() == (("a:1", "b:1", "c:1"), index)
 
 
 def test_what_cannot_be_had_is_refused(tmp_path, monkeypatch):
