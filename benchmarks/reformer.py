@@ -259,7 +259,8 @@ def _draw(errors: dict[int, float], path: str) -> None:
     axes = (figure := Figure(figsize=(5, 3.5), layout="constrained")).add_subplot()
     axes.plot(list(errors), list(errors.values()), marker="o")
     axes.set_xscale("log", base=2)
-    axes.set(xlabel="rounds of hashing", ylabel="error to full attention", ylim=(0, None))
+    axes.set_xticks(list(errors), [str(rounds) for rounds in errors])
+    axes.set(xlabel="rounds of hashing", ylabel="error over full attention's norm", ylim=(0, None))
     figure.savefig(path)
 
 
