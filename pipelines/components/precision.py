@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 from pipelines.components.epoch_lines import progress
-from tfmodels.errors import UserError
 from tfmodels.files import atomic_file
 from tfmodels.training import FitConfig, choose_precision
 
@@ -23,14 +22,9 @@ def settled(config: FitConfig, name: str, make_model, batches, directory: Path, 
         batches: What it is trained on.
         directory: Where training keeps its state; the choice is kept there, for a run that goes on.
         loss: As `fit` takes it.
-
-    Raises:
-        UserError: The recipe trains on several devices, which a probe of one tells nothing about.
     """
     if config.precision != "auto":
         return config
-    if config.strategy != "one":
-        raise UserError(f"precision 'auto' tries one device, not the strategy {config.strategy!r}: name a precision.")
     file = directory / _FILE
     if file.exists():
         return dataclasses.replace(config, precision=file.read_text(encoding="utf-8"))

@@ -114,6 +114,8 @@ class FitConfig(Config):
                 raise UserError(f"there is no {field} {name!r}: {nearest(str(name), table)}")
         if self.precision != "auto":
             policy_for(self.precision)
+        elif self.strategy != "one":
+            raise UserError(f"precision 'auto' tries one device, not the strategy {self.strategy!r}: name a precision.")
         for field in ("epochs", "batch_size", "micro_batches", "patience"):
             number = getattr(self, field)
             if number is not None and number < 1:
