@@ -99,6 +99,16 @@ def test_catalogue_filters_by_status():
     assert rows and {row["status"] for row in rows} == {"done"}
 
 
+def test_catalogue_shows_a_line_a_row_and_a_row_whole():
+    lines = run("catalogue", "--status", "done").output.splitlines()
+    assert any(line.split() == ["A4", "Reformer", "done", "parity,", "oracle,", "invariants"] for line in lines)
+    assert lines[-1].endswith("0 partly, 0 planned")
+    whole = run("catalogue", "A4").output
+    assert "arXiv:2001.04451" in whole and "tests/ops/test_lsh.py" in whole and "tests/models/test_bert" not in whole
+    result = run("catalogue", "A99")
+    assert result.exit_code == 2 and "the catalogue has no row 'A99'" in result.output
+
+
 def test_convert_goes_both_ways(tmp_path):
     import keras
     import numpy as np

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
@@ -237,21 +238,40 @@ def _show_attention_advice(fact: dict, whole: bool) -> None:
 
 
 @click.command("catalogue")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row.")
 @click.option("--status", type=click.Choice(["done", "partly", "planned"]), help="Show only rows of this status.")
-def catalogue_command(as_json, status):
-    """Show the survey's systems with their paper, code and evidence."""
-    from tfmodels.catalogue import as_dicts
+def catalogue_command(ids, as_json, status):
+    """Show the survey's systems, how far each is, and what kinds of evidence hold it.
 
-    rows = [row for row in as_dicts() if status in (None, row["status"])]
+    With IDs, show these rows whole: the paper, the files of the code and of the tests.
+
+    \b
+    Examples:
+      tfmodels catalogue --status partly
+      tfmodels catalogue A4 P9
+    """  # noqa: D301 - \b is what click reads
+    from tfmodels.catalogue import as_dicts
+    from tfmodels.errors import UserError, nearest
+
+    rows = {row["id"]: row for row in as_dicts()}
+    for name in ids:
+        if name not in rows:
+            raise UserError(f"the catalogue has no row {name!r}: {nearest(name, rows)}")
+    rows = [row for row in rows.values() if status in (None, row["status"]) and (not ids or row["id"] in ids)]
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    table = Table("id", "system", "status", "what is there", "code", "evidence")
+    console, width = Console(), max((len(row["system"]) for row in rows), default=0)
     for row in rows:
-        evidence = ", ".join(row["evidence_kind"]) + "".join(f"\n{test}" for test in row["evidence_tests"])
-        table.add_row(row["id"], row["system"], row["status"], row["note"], "\n".join(row["code"]), evidence)
-    Console().print(table)
+        kinds = ", ".join(row["evidence_kind"])
+        console.print(f"{row['id']:<4}{row['system']:<{width}}  {row['status']:<7}  {kinds}".rstrip(), soft_wrap=True)
+        if row["note"]:
+            console.print(Padding(f"[dim]{escape(row['note'])}[/]", (0, 0, 0, 4)))
+        if ids:
+            for name, values in {"paper": [row["paper"]], "code": row["code"], "tests": row["evidence_tests"]}.items():
+                for value in values:
+                    console.print(f"    {name + ':':<7}{value}", soft_wrap=True, highlight=False)
     counts = {s: sum(row["status"] == s for row in rows) for s in ("done", "partly", "planned")}
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
