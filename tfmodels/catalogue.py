@@ -679,11 +679,10 @@ ROWS = (
     ),
     _there(
         ("D10", "Optimisers, schedules and losses of the survey", "-"),
-        "optimisers through Keras, held to torch and optax, and the schedules of training; the exponential and the "
-        "perceptron's loss are planned",
-        ["tfmodels/training/optimizers.py", "tfmodels/training/schedules.py"],
+        "",
+        ["tfmodels/training/optimizers.py", "tfmodels/training/schedules.py", "tfmodels/training/losses.py"],
         ["parity", "oracle"],
-        ["tests/parity/test_optimizers.py", "tests/training/test_schedules.py"],
+        ["tests/parity/test_optimizers.py", "tests/training/test_schedules.py", "tests/training/test_losses.py"],
     ),
     _there(
         ("D11", "Normalisations", "-"),

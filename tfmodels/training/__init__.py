@@ -3,6 +3,7 @@
 from tfmodels.training.batches import Batches, token_features
 from tfmodels.training.fit import FitConfig, fit
 from tfmodels.training.lamb import Lamb
+from tfmodels.training.losses import ExponentialLoss, PerceptronLoss
 from tfmodels.training.micro_batches import micro_batches
 from tfmodels.training.optimizers import adamw, lamb
 from tfmodels.training.precision import Probe, choose_precision, policy_for
@@ -20,10 +21,12 @@ from tfmodels.training.unfreezing import gradual_unfreezing, sequential_unfreezi
 
 __all__ = [
     "Batches",
+    "ExponentialLoss",
     "FitConfig",
     "InverseSquareRoot",
     "Lamb",
     "LayerRates",
+    "PerceptronLoss",
     "Probe",
     "SlantedTriangular",
     "WarmupLinearDecay",
