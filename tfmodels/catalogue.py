@@ -682,7 +682,12 @@ ROWS = (
         "",
         ["tfmodels/training/optimizers.py", "tfmodels/training/schedules.py", "tfmodels/training/losses.py"],
         ["parity", "oracle"],
-        ["tests/parity/test_optimizers.py", "tests/training/test_schedules.py", "tests/training/test_losses.py"],
+        [
+            "tests/parity/test_optimizers.py",
+            "tests/parity/test_margins_and_distances.py",
+            "tests/training/test_schedules.py",
+            "tests/training/test_losses.py",
+        ],
     ),
     _there(
         ("D11", "Normalisations", "-"),
