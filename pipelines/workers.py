@@ -181,6 +181,7 @@ class _Leader:
         self.events: queue.Queue = queue.Queue()
         self._lines: dict[int, _Line] = {}
         self._connections: list[socket.socket] = []
+        self._gone: set[int] = set()
 
     def meet(self) -> None:
         """Waits for all workers."""
@@ -223,6 +224,8 @@ class _Leader:
 
     def train(self, call: dict) -> None:
         """Runs a callback on all workers; returns when all have done it."""
+        if self._gone:
+            raise UserError(f"worker {min(self._gone)} went away: {_AGAIN}")
         self.say_all(**call)
         own = _Training(call, self.events)
         try:
@@ -239,6 +242,8 @@ class _Leader:
                 break
             name = "worker 0" if who is own else f"worker {who}"
             if message is None:
+                if who in self._lines:
+                    self._gone.add(who)  # Maybe with its work done, and the next one to come.
                 if who in working:
                     failure = failure or UserError(f"{name} went away in the middle of its work: {_AGAIN}")
                 working.discard(who)

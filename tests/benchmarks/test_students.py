@@ -34,7 +34,7 @@ def test_runs_are_remembered_and_shown_as_means_and_spreads(tmp_path, monkeypatc
     # Nothing runs again but what a recipe's change makes another run.
     students.measure(**arguments)
     assert len(made) == 12
-    monkeypatch.setitem(students.KINDS, "BERT", students.Kind("bert_tiny", passes=2.0))
+    monkeypatch.setitem(students.KINDS, "BERT", students.Kind(preset="bert_tiny", passes=2.0))
     students.measure(**arguments)
     assert made[12:] == [("BERT", way, seed) for seed in (0, 1) for way in students._WAYS]
 

@@ -1,6 +1,7 @@
 """Several workers share the training of one run: they meet, train in processes of their own, and end together."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines import workers
 from pipelines.text_classification import trainer
 from pipelines.workers import shared, together
 from tests.pipelines.callbacks import write
@@ -57,8 +59,8 @@ def ended(process):
 
 
 def both_ended(start, callback):
-    workers = [start(index, callback) for index in (1, 0)]  # The one that waits is there first.
-    return [ended(process) for process in reversed(workers)]
+    processes = [start(index, callback) for index in (1, 0)]  # The one that waits is there first.
+    return [ended(process) for process in reversed(processes)]
 
 
 def seen(tmp_path, index):
@@ -92,11 +94,11 @@ def test_a_callback_runs_once_on_every_worker_in_a_process_of_its_own(start, tmp
     (tmp_path / "output" / "workers.json").write_text(
         json.dumps({"address": free_addresses(1)[0].split(":"), "secret": "old"})
     )
-    workers = [start(index, "write") for index in (1, 0)]
-    assert [ended(process)[0] for process in workers] == [0, 0]
+    processes = [start(index, "write") for index in (1, 0)]
+    assert [ended(process)[0] for process in processes] == [0, 0]
     told = [seen(tmp_path, index) for index in (0, 1)]
     assert [each["code"] for each in told] == ["abc", "abc"] and told[0]["base_model"] is None
-    assert len({each["process"] for each in told} | {process.pid for process in workers}) == 4
+    assert len({each["process"] for each in told} | {process.pid for process in processes}) == 4
     assert not (tmp_path / "output" / "workers.json").exists()
 
 
@@ -125,10 +127,10 @@ def test_a_training_that_is_killed_ends_all(start, tmp_path):
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_worker_that_is_killed_ends_all(start, tmp_path, killed):
-    workers = {index: start(index, "waits") for index in (1, 0)}
+    processes = {index: start(index, "waits") for index in (1, 0)}
     training = [seen(tmp_path, index)["process"] for index in (0, 1)]
-    workers[killed].send_signal(signal.SIGKILL)
-    code, told = ended(workers[1 - killed])
+    processes[killed].send_signal(signal.SIGKILL)
+    code, told = ended(processes[1 - killed])
     assert code == 2
     assert told.startswith("worker 1 went away" if killed else "worker 0 has gone")
     assert "start the same command on all workers again" in told
@@ -160,6 +162,23 @@ def test_strangers_are_sent_away(start, tmp_path):
     assert [ended(process)[0] for process in (first, second)] == [0, 0]
 
 
+def test_a_worker_that_went_away_with_its_work_done_is_not_waited_for(monkeypatch):
+    class Training:
+        def __init__(self, call, events):
+            for who, message in ((1, {"done": True}), (1, None), (self, {"done": True})):
+                events.put((who, message))
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(workers, "_Training", Training)
+    leader = workers._Leader(Cluster(("a:1", "b:1"), 0), None, "")
+    leader._lines[1] = workers._Line(io.StringIO(), io.StringIO())
+    leader.train({})
+    with pytest.raises(UserError, match="worker 1 went away: start the same command"):
+        leader.train({})
+
+
 def test_another_machines_address_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"this machine is not 203\.0\.113\.1"):
         together(Cluster(("203.0.113.1:1", "203.0.113.1:2"), 0), tmp_path, lambda: True)
@@ -175,8 +194,8 @@ def test_trainers_on_two_workers_make_what_one_makes(start, tmp_path):
     folders = {name: tmp_path / name for name in ("one", "output")}
     for folder in folders.values():
         write_rows(folder)
-    workers = [start(index, "trainers") for index in (1, 0)]
-    for process in reversed(workers):
+    processes = [start(index, "trainers") for index in (1, 0)]
+    for process in reversed(processes):
         said, noise = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, said + noise[-3000:]
     teacher, student = multi_worker_recipes("one")
