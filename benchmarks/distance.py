@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -29,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfmodels
-from benchmarks.records import remembered
+from benchmarks.records import remembered, shown, spread
 from benchmarks.results import Result, command
 from tfmodels.files import atomic_file
 
@@ -166,7 +165,7 @@ def summarised(runs: list[dict]) -> list[dict]:
             "scheme": scheme,
             "parameters": own[0]["parameters"],
             "steps": own[0]["steps"],
-            **{name: _spread([run[name] for run in own]) for name in (*_FIGURES, "seconds")},
+            **{name: spread([run[name] for run in own]) for name in (*_FIGURES, "seconds")},
         }
         for (task, scheme), own in rows.items()
     ]
@@ -181,24 +180,9 @@ def _differences(runs: list[dict]) -> list[Result]:
     for task in tasks:
         for scheme in others:
             points = [100 * (by_run[task, scheme, seed] - by_run[task, first, seed]) for seed in seeds]
-            mean, deviation = _spread(points)
             note = f"Lowest and highest of {len(seeds)} seeds; nothing is claimed of the order beforehand."
-            results.append(
-                Result(
-                    f"{task}: {scheme} over {first}, points of accuracy",
-                    mean,
-                    low=min(points),
-                    high=max(points),
-                    first=f"standard deviation {deviation:.2f}",
-                    second=f"better with {sum(point > 0 for point in points)} of {len(points)} seeds",
-                    note=note,
-                )
-            )
+            results.append(Result.of_seeds(f"{task}: {scheme} over {first}, points of accuracy", points, note=note))
     return results
-
-
-def _spread(values: list[float]) -> tuple[float, float]:
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _show(rows: list[dict], seeds: int) -> None:
@@ -208,7 +192,7 @@ def _show(rows: list[dict], seeds: int) -> None:
     for name in ("parameters", "steps", "s"):
         table.add_column(name, justify="right")
     for row in rows:
-        figures = (f"{100 * mean:.2f} ± {100 * deviation:.2f}" for mean, deviation in (row[name] for name in _FIGURES))
+        figures = (shown(row[name], 2) for name in _FIGURES)
         table.add_row(
             row["task"],
             row["scheme"],

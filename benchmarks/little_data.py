@@ -64,7 +64,7 @@ def measure(
         if name != _FULL:
             points = [100 * (a - b) for a, b in zip(own, accuracies[count, _FULL])]
             what = f"{count:,} reviews, {name}: accuracy over full attention, points"
-            results.append(Result(what, statistics.mean(points), low=min(points), high=max(points)))
+            results.append(Result.of_seeds(what, points))
     return results
 
 

@@ -16,7 +16,6 @@ different `--seed`s may share a folder.
 from __future__ import annotations
 
 import functools
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfmodels
+from benchmarks.records import remembered, shown, spread
 from benchmarks.results import Result, command
 from tfmodels.files import atomic_file
 
@@ -88,11 +88,7 @@ def _remembered(folder: Path, name: str, seed: int, teraflop: float, quick: bool
     sizes = {**_SIZES, **(_ENCODERS[name][1] if name in _ENCODERS else {})}
     settings = {"name": name, "seed": seed, "teraflop": teraflop, "quick": quick, "sizes": sizes}
     path = folder / f"{name.replace(' ', '-')}-{seed}.json"
-    if path.is_file() and (record := json.loads(path.read_text(encoding="utf-8")))["settings"] == settings:
-        return record
-    record = {"settings": settings, **_run(name, seed, 1e12 * teraflop, quick)}
-    with atomic_file(path) as partial:
-        Path(partial).write_text(json.dumps(record, indent=2), encoding="utf-8")
+    record = remembered(path, settings, lambda: _run(name, seed, 1e12 * teraflop, quick))
     losses = f", {record['loss']:.2f} nats" if "loss" in record else ""
     accuracies = ", ".join(f"{task} {value:.1%}" for task, value in record["accuracy"].items())
     click.echo(f"{name}, seed {seed}{losses}: {accuracies}", err=True)
@@ -259,10 +255,6 @@ def examples_of(task: str, quick: bool):
 
 def _summarised(runs: list[dict]) -> dict[str, dict]:
     """The means and standard deviations over the seeds, by name."""
-
-    def spread(values):
-        return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-
     rows = {}
     for name in dict.fromkeys(run["settings"]["name"] for run in runs):
         own = [run for run in runs if run["settings"]["name"] == name]
@@ -283,17 +275,13 @@ def _show(rows: dict, teraflop: float, seeds) -> None:
         wide = column == "nats" or column.endswith("%")  # a mean and a spread, which do not wrap
         table.add_column(column, justify="right", min_width=11 if wide else 6)
     for name, row in rows.items():
-        accuracies = [_spread(*row["accuracy"][task], 100, 1) for task in _TASKS]
+        accuracies = [shown(row["accuracy"][task], 1) for task in _TASKS]
         learnt = [""] * 5
         if "loss" in row:
             baselines = [f"{row['baselines'][baseline]:.2f}" for baseline in _BASELINES]
-            learnt = [f"{row['tokens'][0] / 1e6:.1f}M", _spread(*row["loss"], 1, 2), *baselines]
+            learnt = [f"{row['tokens'][0] / 1e6:.1f}M", shown(row["loss"], 2, scale=1), *baselines]
         table.add_row(name, *learnt, *accuracies)
     Console(width=100).print(table)
-
-
-def _spread(mean: float, deviation: float, scale: int, digits: int) -> str:
-    return f"{scale * mean:.{digits}f} ± {scale * deviation:.{digits}f}"
 
 
 def draw(rows: dict, path: Path, title: str) -> None:

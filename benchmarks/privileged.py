@@ -19,13 +19,13 @@ served to choose the settings here; with other seeds again. Figures are areas un
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import tempfile
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.records import shown, spread
 from benchmarks.results import Result, command
 
 _ROWS, _WORDS, _LIKES, _OTHERS = 4000, 8, 2, 5
@@ -105,12 +105,16 @@ def measure(
             for method, values in found.items():
                 figures.setdefault((name, method), []).append(values)
     _show(figures)
+
+    def areas(name, method):
+        return [100 * each["area"] for each in figures[name, method]]
+
     return [
-        Result(
+        Result.of_seeds(
             f"{name}: {method} over {_ALONE}, points of ROC area",
-            100 * (_over(found, "area")[0] - _over(figures[name, _ALONE], "area")[0]),
+            [ours - alone for ours, alone in zip(areas(name, method), areas(name, _ALONE))],
         )
-        for (name, method), found in figures.items()
+        for name, method in figures
         if method in _METHODS
     ]
 
@@ -216,20 +220,14 @@ def figures_of(labels, logits) -> dict[str, float]:
     return {"area": roc_auc(labels == 1, logits[:, 1] - logits[:, 0]), "loss": float(cross_entropy(labels, logits))}
 
 
-def _over(found: list[dict], figure: str) -> tuple[float, float]:
-    """Mean and standard deviation over the seeds."""
-    values = [each[figure] for each in found]
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-
-
 def _show(figures: dict) -> None:
     table = Table(title="Privileged features: mean ± standard deviation over the seeds", box=None, pad_edge=False)
     for column, side in (("setting", "left"), ("model", "left"), ("ROC area, %", "right"), ("log loss, nats", "right")):
         table.add_column(column, justify=side, no_wrap=True)
     last = None
     for (name, method), found in figures.items():
-        area, loss = _over(found, "area"), _over(found, "loss")
-        spreads = f"{100 * area[0]:.1f} ± {100 * area[1]:.1f}", f"{loss[0]:.3f} ± {loss[1]:.3f}"
+        area, loss = spread([each["area"] for each in found]), spread([each["loss"] for each in found])
+        spreads = shown(area, 1), shown(loss, 3, scale=1)
         table.add_row(name if name != last else "", method, *spreads, end_section=False)
         last = name
     Console(width=100).print(table)

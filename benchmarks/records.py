@@ -1,8 +1,9 @@
-"""Records of runs: a file each, so that what was stopped goes on from there."""
+"""Records of runs: a file each, so that what was stopped goes on from there; and means over the seeds of runs."""
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def write(path: Path, settings: dict, figures: dict) -> dict:
     with atomic_file(path) as partial:
         Path(partial).write_text(json.dumps(record, indent=2), encoding="utf-8")
     return record
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """The mean and the standard deviation, which is 0 for a single value."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def shown(figure: tuple[float, float], digits: int, scale: float = 100) -> str:
+    """A spread as a table has it: in percent, or by another scale."""
+    mean, deviation = figure
+    return f"{scale * mean:.{digits}f} ± {scale * deviation:.{digits}f}"
 
 
 def _plain(values: dict) -> dict:

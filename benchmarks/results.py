@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import statistics
 from collections.abc import Callable, Sequence
 
 import click
@@ -44,6 +45,19 @@ class Result:
     first: str = ""
     second: str = ""
     note: str = ""
+
+    @classmethod
+    def of_seeds(cls, what: str, points: list[float], **fields) -> Result:
+        """The mean of differences between two kinds of runs, one for each seed."""
+        return cls(
+            what,
+            statistics.mean(points),
+            low=min(points),
+            high=max(points),
+            first=f"standard deviation {statistics.stdev(points) if len(points) > 1 else 0.0:.2f}",
+            second=f"better with {sum(point > 0 for point in points)} of {len(points)} seeds",
+            **fields,
+        )
 
     @classmethod
     def of_pairs(cls, what: str, pairs: Pairs, first: str, second: str, **fields) -> Result:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfmodels
+from benchmarks.records import remembered, shown, spread
 from benchmarks.results import Result, command
 from tfmodels.files import atomic_file
 
@@ -110,13 +110,15 @@ def measure(
         values = {"teachers": teachers, "students": table, "seeds": list(seed)}
         Path(partial).write_text(json.dumps(values, indent=2), encoding="utf-8")
     _show(table, teachers, len(seed))
+    by_run = {tuple(run["settings"][key] for key in ("kind", "task", "way", "seed")): run["accuracy"] for run in runs}
     return [
-        Result(
-            f"{row['kind']}, {row['task']}: {way} over hard labels, points",
-            100 * (row["accuracy"][way][0] - row["accuracy"][_WAYS[0]][0]),
+        Result.of_seeds(
+            f"{name}, {which}: {way} over {_WAYS[0]}, points",
+            [100 * (by_run[name, which, way, number] - by_run[name, which, _WAYS[0], number]) for number in seed],
             at_least=0.0,
         )
-        for row in table
+        for which in tasks
+        for name in kinds
         for way in _WAYS[1:]
     ]
 
@@ -135,13 +137,9 @@ def _remembered(folder: Path, kind: str, task: str, way: str, seed: int, quick: 
     recipe = dataclasses.asdict(_recipe(kind, task))
     if way == _WAYS[0]:
         del recipe["losses"]  # Nobody teaches it.
-    settings |= {"recipe": json.loads(json.dumps(recipe))}
+    settings["recipe"] = recipe
     path = _at(folder, task, kind, way, f"{seed}.json")
-    if path.is_file() and (record := json.loads(path.read_text(encoding="utf-8")))["settings"] == settings:
-        return record
-    record = {"settings": settings, **_run(folder, kind, task, way, seed, quick)}
-    with atomic_file(path) as partial:
-        Path(partial).write_text(json.dumps(record, indent=2), encoding="utf-8")
+    record = remembered(path, settings, lambda: _run(folder, kind, task, way, seed, quick))
     click.echo(f"{task}, {kind}, {way}, seed {seed}: {record['accuracy']:.1%} in {record['seconds']:.0f} s", err=True)
     return record
 
@@ -414,10 +412,6 @@ def _accuracy(model, rows, labels) -> float:
 
 def summarised(runs: list[dict]) -> list[dict]:
     """A row for each task and kind: the means and standard deviations over the seeds, by the way of training."""
-
-    def spread(values):
-        return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-
     rows: dict[tuple, dict] = {}
     for run in runs:
         key = run["settings"]["task"], run["settings"]["kind"]
@@ -442,7 +436,7 @@ def _show(rows: list[dict], teachers: dict, seeds: int) -> None:
         for column in ("parameters", *_WAYS):
             table.add_column(column, justify="right", min_width=11)
         for row in (row for row in rows if row["task"] == task):
-            cells = [f"{100 * mean:.1f} ± {100 * deviation:.1f}" for mean, deviation in row["accuracy"].values()]
+            cells = [shown(figure, 1) for figure in row["accuracy"].values()]
             table.add_row(row["kind"], f"{row['parameters']:,}", *cells)
         Console(width=100).print(table)
 
