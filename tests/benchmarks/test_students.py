@@ -1,4 +1,4 @@
-"""The table of students: what it remembers, what it compares and what it makes of it. Nobody has run it whole."""
+"""The table of students: what it remembers, what it compares and what it makes of it."""
 
 import json
 

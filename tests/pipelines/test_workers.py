@@ -23,7 +23,7 @@ from tests.support.processes import free_addresses, python_environment
 from tfmodels.clusters import Cluster
 from tfmodels.errors import UserError
 
-PATIENCE = 240  # seconds
+PATIENCE = 500  # seconds
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def seen(tmp_path, index):
 
 def is_gone(process):
     """Whether a process ends within seconds."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
             # One whose parent is dead may wait for a parent that asks how it ended.
@@ -190,6 +190,7 @@ def test_without_other_workers_the_caller_trains():
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(1200)
 def test_trainers_on_two_workers_make_what_one_makes(start, tmp_path):
     folders = {name: tmp_path / name for name in ("one", "output")}
     for folder in folders.values():
