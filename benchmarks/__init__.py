@@ -5,4 +5,6 @@ import warnings
 
 # TensorFlow's start-up notes and warnings about other packages' plans would drown the tables.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As the commands have it: see `tfmodels.cli`.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,10 +1,15 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 
+from tests.support.processes import python_environment
 from tfmodels.cli import _COMMANDS, main
 from tfmodels.registry import list_models
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def run(*arguments):
@@ -134,3 +139,13 @@ def test_convert_refuses_two_of_a_kind(tmp_path):
 def test_doctor_names_what_is_there():
     output = run("doctor").output
     assert "tensorflow-text" in output and "glibc" in output
+
+
+@pytest.mark.parametrize("package", ["tfmodels.cli", "benchmarks"])
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0")])
+def test_commands_have_onednn_unless_told_otherwise(package, given, expected):
+    code = f"import os, sys, {package}; assert 'tensorflow' not in sys.modules; print(os.environ['{ONEDNN}'])"
+    environment = {name: value for name, value in python_environment().items() if name != ONEDNN}
+    environment |= {ONEDNN: given} if given else {}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected

@@ -11,6 +11,8 @@ from tfmodels.errors import UserError
 
 # TensorFlow's start-up notes and warnings about other packages' plans say nothing to a user of commands.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow leaves oneDNN's kernels out on x86 processors without AVX-512, where they are faster all the same.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 warnings.filterwarnings("ignore", category=FutureWarning)
 
 # name -> (module:attribute of the click command, one line of help)
