@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 import time
 from pathlib import Path
@@ -107,6 +108,7 @@ def _read(folder: Path, what: str, name: str, length: int) -> dict | None:
 
 def _settings(what: str, name: str, length: int) -> dict:
     settings = {"length": length, **_SIZES, "attention": kind_of(name, length).to_dict()}
+    settings["onednn"] = os.environ["TF_ENABLE_ONEDNN_OPTS"]  # `benchmarks` sets it.
     return settings | {"environment": _ENVIRONMENTS[what]} if _ENVIRONMENTS[what] else settings
 
 
