@@ -215,3 +215,9 @@ def test_outputs_of_a_model_serve_as_targets_again():
         direct, mask = to_numpy(model(inputs)), inputs["padding_mask"].numpy()
         assert_close(targets["pooled_output"], direct["pooled_output"], 1e-5)
         assert_close(targets["sequence_output"].numpy()[mask], direct["sequence_output"][mask], 1e-5)
+
+
+def test_no_thread_tunes_the_batches():
+    """The end of an iterator would wait for its sleep."""
+    for dataset in (make().dataset(), make().in_order()):
+        assert dataset.options().autotune.enabled is False

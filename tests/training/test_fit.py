@@ -293,6 +293,40 @@ def events_of(directory):
     return steps, events.Tags()["graph"]
 
 
+def test_no_thread_tunes_what_fit_reads(tmp_path):
+    """Whatever makes the batches: the end of an iterator would wait for the thread's sleep."""
+
+    class Tuned:
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __len__(self):
+            return len(self.batches)
+
+        def dataset(self, first_epoch=0, epochs=1):
+            return self.tuned(self.batches.dataset(first_epoch, epochs))
+
+        def in_order(self):
+            return self.tuned(self.batches.in_order())
+
+        @staticmethod
+        def tuned(dataset):
+            options = tf.data.Options()
+            options.autotune.enabled = True
+            return dataset.with_options(options)
+
+    model, read = tiny_classifier(), []
+    train = model.fit
+
+    def watched(dataset, validation_data, **settings):
+        read.extend([dataset, validation_data])
+        return train(dataset, validation_data=validation_data, **settings)
+
+    model.fit = watched
+    fit(model, Tuned(keyword_batches(32)), Tuned(keyword_batches(16)), CONFIG, tmp_path, **classify())
+    assert [dataset.options().autotune.enabled for dataset in read] == [False, False]
+
+
 def test_tensorboard_gets_scalars_histograms_and_the_graph(tmp_path):
     model = tiny_classifier()
     fit(model, keyword_batches(32), keyword_batches(16), CONFIG, tmp_path, **classify())

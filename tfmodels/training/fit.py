@@ -16,7 +16,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tfmodels.errors import UserError, nearest
 from tfmodels.models.backbone import Backbone
 from tfmodels.models.config import Config
-from tfmodels.training.batches import Batches
+from tfmodels.training.batches import Batches, untuned
 from tfmodels.training.checkpoints import restore_variables, save_variables
 from tfmodels.training.micro_batches import micro_batches
 from tfmodels.training.optimizers import CLIPPINGS, OPTIMIZERS, check_average
@@ -226,7 +226,8 @@ def _fit(model, train, validation, config, directory, strategy, loss, metrics, c
     if progress.finished:
         progress.check_recipe()
     else:
-        batches = train.dataset(progress.epoch, config.epochs)
+        batches = untuned(train.dataset(progress.epoch, config.epochs))
+        held_out = None if validation is None else untuned(validation.in_order())
         # With histograms of every weight at the end of an epoch.
         logs = [_TensorBoard(directory / "logs", histogram_freq=1, write_graph=False)] if is_chief(strategy) else []
         if is_chief(strategy):
@@ -237,7 +238,7 @@ def _fit(model, train, validation, config, directory, strategy, loss, metrics, c
                 initial_epoch=progress.epoch,
                 epochs=config.epochs,
                 steps_per_epoch=len(train),
-                validation_data=None if validation is None else distribute(strategy, validation.in_order()),
+                validation_data=None if held_out is None else distribute(strategy, held_out),
                 callbacks=[*logs, progress, *callbacks],
                 verbose=verbose if is_chief(strategy) else 0,
             )
