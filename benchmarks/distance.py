@@ -201,7 +201,7 @@ def _show(rows: list[dict], seeds: int) -> None:
             f"{row['steps']:,}",
             f"{row['seconds'][0]:.0f}",
         )
-    console = Console(highlight=False)
+    console = Console(width=100, highlight=False)
     console.print(table)
     console.print()
 
