@@ -33,6 +33,7 @@ from tfmodels.layers.base import check_whole
 from tfmodels.ops import (
     attend,
     block_pattern,
+    dot_products,
     from_blocks,
     padding,
     random_numbers,
@@ -157,6 +158,7 @@ class BlockSparseAttention(HeadedAttention):
             alone(take_blocks(of_heads(value), pattern.indices), slots * size),
             mask=ops.reshape(seen, (-1, 1, 1, slots * size)),
             bias=bias,
+            score=dot_products,
             dropout=dropout,
         )
         near = ops.reshape(near, (batch, self.num_heads, blocks, size, head_dim))  # [B, N, M, C, H]
