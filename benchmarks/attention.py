@@ -31,7 +31,7 @@ from rich.table import Table
 
 from benchmarks import records
 from benchmarks.kinds import KINDS, kind_of
-from benchmarks.processes import KEEPS_MEMORY, in_a_process, memory_of
+from benchmarks.processes import GIVES_BACK, KEEPS_MEMORY, in_a_process, memory_of
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError, nearest
 from tfmodels.files import atomic_file
@@ -43,7 +43,7 @@ _WAYS = ("forward", "training")
 _WARM = 256  # Tokens of the call that prepares a process.
 _SLOPES_FROM = 2048
 # Times are of the computation, not of the kernel that hands out the same pages again and again.
-_ENVIRONMENTS = {"time": KEEPS_MEMORY, "memory": {}}
+_ENVIRONMENTS = {"time": KEEPS_MEMORY, "memory": GIVES_BACK}
 
 
 def measure(
@@ -107,9 +107,9 @@ def _read(folder: Path, what: str, name: str, length: int) -> dict | None:
 
 
 def _settings(what: str, name: str, length: int) -> dict:
-    settings = {"length": length, **_SIZES, "attention": kind_of(name, length).to_dict()}
-    settings["onednn"] = os.environ["TF_ENABLE_ONEDNN_OPTS"]  # `benchmarks` sets it.
-    return settings | {"environment": _ENVIRONMENTS[what]} if _ENVIRONMENTS[what] else settings
+    # `benchmarks` gives a process oneDNN's kernels, or its caller takes them away.
+    environment = {name: os.environ[name] for name in GIVES_BACK} | _ENVIRONMENTS[what]
+    return {"length": length, **_SIZES, "attention": kind_of(name, length).to_dict(), "environment": environment}
 
 
 def _write(folder: Path, what: str, name: str, length: int, figures: dict) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.pairs import in_turn
-from benchmarks.processes import IN_ORDER, in_a_process, memory_of
+from benchmarks.processes import GIVES_BACK, IN_ORDER, in_a_process, memory_of
 from benchmarks.results import Result, command
 
 
@@ -24,7 +24,7 @@ def measure(quick: bool = False, model: str = "bert_base", layers: int | None = 
         model, layers, pairs = "bert_tiny", layers or 1, min(pairs, 3)
     # In processes of their own, before this one holds anything.
     peaks = [
-        in_a_process("benchmarks.optimizers.memory_here", name, model, layers, environment=IN_ORDER)
+        in_a_process("benchmarks.optimizers.memory_here", name, model, layers, environment=IN_ORDER | GIVES_BACK)
         for name in ("lamb", "adamw")
     ]
     variables = _variables(model, layers)

@@ -17,6 +17,8 @@ PARITY = ROOT / ".venvs/parity/bin/python"
 # What makes glibc keep freed memory. Otherwise it gives tensors of more than 32 MiB back to the kernel after every
 # operation, which hands out their pages anew, one fault and one page of zeros at a time.
 KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_ARENA_MAX": "1"}
+# oneDNN's allocator keeps what it once had too, so that the peak of a step would hide in it.
+GIVES_BACK = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 # Operations one after the other, so that a peak of memory does not hang on which of them happened to run together.
 IN_ORDER = {"TF_NUM_INTEROP_THREADS": "1"}
 
@@ -49,7 +51,12 @@ def in_a_process(
 
 
 def memory_of(step: Callable[[], Any]) -> tuple[float, Any]:
-    """MiB that a step needs at its peak, beyond what the process held before, and what the step returns; on Linux."""
+    """MiB that a step needs at its peak, beyond what the process held before, and what the step returns; on Linux.
+
+    For processes whose environment is `GIVES_BACK`.
+    """
+    if any(os.environ.get(name) != value for name, value in GIVES_BACK.items()):
+        raise RuntimeError(f"the allocator of this process keeps what is freed: start it with {GIVES_BACK}.")
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # What is free goes back, and is not taken for what is held.
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Forgets the peak so far.

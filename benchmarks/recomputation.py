@@ -13,7 +13,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.pairs import in_turn
-from benchmarks.processes import in_a_process, memory_of
+from benchmarks.processes import GIVES_BACK, in_a_process, memory_of
 from benchmarks.results import Result, command
 
 
@@ -47,7 +47,8 @@ def measure(
 
 def step_memory(active: bool, model: str, layers: int, rows: int, length: int) -> float:
     """MiB that a training step needs, measured in a process of its own."""
-    return in_a_process("benchmarks.recomputation.memory_here", active, model, layers, rows, length)
+    arguments = (active, model, layers, rows, length)
+    return in_a_process("benchmarks.recomputation.memory_here", *arguments, environment=GIVES_BACK)
 
 
 def memory_here(active: bool, model: str, layers: int, rows: int, length: int) -> float:

@@ -21,7 +21,7 @@ import statistics
 import click
 
 from benchmarks.pairs import Pairs, in_turn, peak_memory
-from benchmarks.processes import IN_ORDER, KEEPS_MEMORY, PARITY, in_a_process, memory_of, resident
+from benchmarks.processes import GIVES_BACK, IN_ORDER, KEEPS_MEMORY, PARITY, in_a_process, memory_of, resident
 from benchmarks.results import Result, command
 from tfmodels.errors import UserError
 
@@ -68,10 +68,7 @@ def _by_depth(depths: list[int], length: int) -> list[Result]:
     """The highest peak of all depths over the lowest, and what keeping activations costs instead."""
 
     def peak(active, depth):
-        found = [
-            in_a_process("benchmarks.reformer.step_memory", active, depth, length, environment=IN_ORDER)["peak"]
-            for _ in range(_PROCESSES)
-        ]
+        found = [step_of(active, depth, length)["peak"] for _ in range(_PROCESSES)]
         return statistics.median(found)
 
     peaks = {active: [peak(active, depth) for depth in depths] for active in (True, False)}
@@ -96,7 +93,7 @@ def _by_depth(depths: list[int], length: int) -> list[Result]:
 
 def _long(length: int) -> Result:
     """A training step on one long sequence."""
-    found = in_a_process("benchmarks.reformer.step_memory", True, 6, length)
+    found = step_of(True, 6, length)
     return Result(
         f"peak memory of the process, 6 layers, one sequence of {length:,} tokens",
         found["process"] / 1024,
@@ -105,6 +102,12 @@ def _long(length: int) -> Result:
         first=f"step {found['peak']:.0f} MiB",
         second=f"loss {found['loss']:.2f} nats",
     )
+
+
+def step_of(active: bool, layers: int, length: int) -> dict:
+    """What `step_memory` finds in a process of its own."""
+    environment = IN_ORDER | GIVES_BACK
+    return in_a_process("benchmarks.reformer.step_memory", active, layers, length, environment=environment)
 
 
 def step_memory(active: bool, layers: int, length: int) -> dict:

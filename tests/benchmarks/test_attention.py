@@ -31,6 +31,16 @@ def test_times_are_taken_in_a_process_that_keeps_its_memory():
         assert processes.in_a_process("os.getenv", name) is None
 
 
+def test_memory_is_asked_of_processes_alone_that_give_it_back(monkeypatch):
+    assert attention._ENVIRONMENTS["memory"] is processes.GIVES_BACK
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    with pytest.raises(RuntimeError, match="keeps what is freed"):
+        processes.memory_of(lambda: None)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    peak, result = processes.memory_of(lambda: len(b"0" * 2**26))
+    assert result == 2**26 and 60 < peak < 200
+
+
 def test_slopes_are_the_powers_of_the_length():
     figures = {size: 3e-6 * size**1.5 for size in (512, 2048, 4096, 16384)}
     assert attention.slope(figures) == pytest.approx(1.5)

@@ -4,11 +4,10 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import reformer
-from benchmarks.processes import in_a_process
 
 
 def test_memory_does_not_grow_with_the_depth():
-    shallow, deep = (in_a_process("benchmarks.reformer.step_memory", True, layers, 2048)["peak"] for layers in (1, 4))
+    shallow, deep = (reformer.step_of(True, layers, 2048)["peak"] for layers in (1, 4))
     # Three more layers: 9 MiB of gradients of weights, and some 300 of activations if they were kept. What is freed
     # when depends on the threads: 17 and 78 MiB more were seen.
     assert deep < shallow + 150, (shallow, deep)
