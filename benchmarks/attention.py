@@ -8,9 +8,10 @@ is of each kind at the settings of `benchmarks.kinds`. Forward is inference; tra
 gradients of all weights and of the input. Nothing is compiled by XLA.
 
 Times of all kinds are taken in turn, full attention among them, in one process a length, whose allocator keeps what is
-freed (`benchmarks.processes.KEEPS_MEMORY`). Memory is what the layer needs beyond its weights: the peak of a process of
-its own, a kind, over what it held before. A kind stops at the length where its next step would by its last two need
-more than the limits of time or memory: full attention first.
+freed (`benchmarks.processes.KEEPS_MEMORY`), and where every step has run once before. Memory is what the layer needs
+beyond its weights: the peak of a process of its own, a kind, over what it held before, without oneDNN, whose allocator
+would hide it. A kind stops at the length where its next step would by its last two need more than the limits of time or
+memory: full attention first.
 
 Each figure is a file in the output folder, so that a run that was stopped goes on from there, and `attention.json`
 holds all of them: `tfmodels attention-guide --records DIR` reads it.
@@ -107,7 +108,7 @@ def _read(folder: Path, what: str, name: str, length: int) -> dict | None:
 
 
 def _settings(what: str, name: str, length: int) -> dict:
-    # `benchmarks` gives a process oneDNN's kernels, or its caller takes them away.
+    # Figures with oneDNN's kernels and without are two things.
     environment = {name: os.environ[name] for name in GIVES_BACK} | _ENVIRONMENTS[what]
     return {"length": length, **_SIZES, "attention": kind_of(name, length).to_dict(), "environment": environment}
 
@@ -199,14 +200,16 @@ def _lengths_of(folder: Path, what: str, name: str) -> list[int]:
 
 
 def _expected(past: list[tuple[int, float]], length: int) -> float:
-    """What a length will take, by the growth from the last but one to the last; 0 where little is known."""
+    """What a length will take, by the growth from the last but one to the last; 0 where nothing is known."""
     if not past:
         return 0.0
     size, last = past[-1]
-    if len(past) < 2 or not math.isfinite(last):
+    if not math.isfinite(last):
         return last
-    size_before, before = past[-2]
-    power = math.log(max(last, 1e-9) / max(before, 1e-9)) / math.log(size / size_before)
+    power = 2.0  # One length tells no growth: the worst is expected, which is full attention's.
+    if len(past) > 1:
+        size_before, before = past[-2]
+        power = math.log(max(last, 1e-9) / max(before, 1e-9)) / math.log(size / size_before)
     return last * (length / size) ** max(power, 0.0)
 
 

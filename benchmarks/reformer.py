@@ -6,8 +6,8 @@
 
 Memory is what a training step of a language model (256 wide, 4 heads of 64, a network of 1,024, every layer hashes in
 two rounds, chunks of 64) needs beyond what rests between steps: the peak of a process of its own over what it held
-before, the median of three processes. The long sequence is all of its process, libraries among it. Nothing is compiled
-by XLA.
+before, the median of three processes. The long sequence is all of its process, libraries among it. Both are
+without oneDNN, whose allocator would hide a peak. Nothing is compiled by XLA.
 
 Speed is that of one attention layer, normalisation and projections among it, forward and backward, causal: ours in a
 TensorFlow graph and transformers' in torch, in turn, in one process of the environment that has both (`./bootstrap

@@ -50,7 +50,8 @@ def test_slopes_are_the_powers_of_the_length():
 
 def test_what_a_length_will_take_follows_from_the_last_two():
     assert attention._expected([], 4096) == 0
-    assert attention._expected([(1024, 3.0)], 2048) == 3
+    assert attention._expected([(1024, 3.0)], 2048) == pytest.approx(12)
+    assert attention._expected([(1024, np.inf)], 2048) == np.inf
     assert attention._expected([(512, 1.0), (1024, 4.0)], 2048) == pytest.approx(16)
 
 
