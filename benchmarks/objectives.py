@@ -120,11 +120,11 @@ def _dropout(preset: str, rate: float) -> dict:
 
 def _rows(chosen, quick: bool):
     """The recipe's tokeniser and rows of the essays: to learn from, and held out."""
-    return _made_rows(chosen.vocabulary, chosen.rows, 40 if quick else 1)
+    return _made_rows(chosen.vocabulary, chosen.row_format, chosen.pairing, 40 if quick else 1)
 
 
 @functools.cache
-def _made_rows(vocabulary, rows, thinned: int):
+def _made_rows(vocabulary, row_format, pairing, thinned: int):
     import numpy as np
     import tensorflow as tf
 
@@ -142,7 +142,8 @@ def _made_rows(vocabulary, rows, thinned: int):
         source = vocabulary.counter(True)
         source.add(parts[0])
     tokenizer = vocabulary.train(source, _VOCABULARY // (8 if thinned > 1 else 1), True)
-    form = rows(Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id, vocabulary.format))
+    frame = Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id, vocabulary.format)
+    form = row_format(frame) if pairing is None else row_format(frame, pairing)
     made = []
     for part in parts:
         sentences = [found for paragraph in part if (found := split_sentences(paragraph))]

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -129,27 +130,34 @@ class _CountWords(beam.CombineFn):
         self.counter = counter
 
     def create_accumulator(self):
-        return {}
+        return Counter()
 
     def add_input(self, accumulator, texts):
         counts = self._holding(accumulator)
         counts.add(texts)
-        return dict(counts.counts)
+        return counts.counts
 
     def merge_accumulators(self, accumulators):
         first, *others = accumulators
         counts = self._holding(first)
         for other in others:
             counts.merge(self._holding(other))
-        return dict(counts.counts)
+        return counts.counts
 
     def extract_output(self, accumulator):
-        return accumulator
+        return dict(accumulator)
 
     def _holding(self, accumulator) -> WordCounts:
+        """What adds to an accumulator, which is not copied."""
         counts = self.counter()
-        counts.counts.update(accumulator)
+        counts.counts = accumulator
         return counts
+
+
+def _digest_of(folder: str) -> str:
+    with local_copy(folder) as local:
+        files = sorted(path for path in Path(local).rglob("*") if path.is_file() and path.suffix != ".safetensors")
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _write_counts(counts: dict[bytes, int], target: str) -> None:
@@ -206,6 +214,8 @@ class Vocabulary(BaseBeamComponent):
             "lowercase": lowercase,
             "sequence_length": sequence_length,
             "folder": folder,
+            # For TFX's cache, which sees the folder's place alone.
+            "folder_sha256": _digest_of(folder) if folder else None,
             "counts": counts,
             "code": code,
         }
@@ -245,8 +255,7 @@ class _RowsExecutor(BaseBeamExecutor):
                 )
         with self._make_beam_pipeline() as pipeline:
             for split in SPLITS:
-                # What is held out is little, and pairs need several documents in a shard.
-                shards = settings["shards"] if split == "train" else 1
+                shards = settings["shards"][split]
                 _ = (
                     pipeline
                     | f"files {split}" >> beam.Create(_files(input_dict["documents"], split))
@@ -278,7 +287,8 @@ class PretrainingRows(BaseBeamComponent):
         preprocessor: BaseChannel,
         *,
         objective: str,
-        shards: int,
+        shards: dict[str, int],
+        format: str | None = None,
         chinese_words: bool = False,
         within_documents: bool = False,
         names: str | None = None,
@@ -291,7 +301,8 @@ class PretrainingRows(BaseBeamComponent):
             documents: Examples of the byte feature `text`.
             preprocessor: What `Vocabulary` made.
             objective: The name of a recipe.
-            shards: Documents of one shard may be paired with each other, and share rows.
+            shards: How many there are of each split; documents of one may be paired with each other, and share rows.
+            format: The rows' format; None is the objective's own.
             chinese_words: Whether ideographs that form a word stay together in whole-word masks.
             within_documents: Whether the rows tell the documents in them apart.
             names: A file of names, one a line, instead of those that the documents show.
@@ -301,6 +312,7 @@ class PretrainingRows(BaseBeamComponent):
         settings = {
             "objective": objective,
             "shards": shards,
+            "format": format,
             "chinese_words": chinese_words,
             "within_documents": within_documents,
             "names": names,
@@ -352,7 +364,7 @@ def _rows_of_shard(element, settings: dict) -> Iterator[bytes]:
     tokenizer = preprocessor.tokenizer
     starts = tokenizer.word_starts()
     pieces = tokenizer.get_vocabulary()
-    chosen = recipe(settings["objective"])
+    chosen = recipe(settings["objective"], settings["format"])
     form = preprocessor.format
     frame = Frame(preprocessor.sequence_length, tokenizer.cls_token_id, tokenizer.sep_token_id, form)
     # What is told of a token rides on its number: formats hand numbers on as they are.

@@ -47,10 +47,13 @@ class RowsConfig:
 
     Attributes:
         sequence_length: tokens, special ones included.
+        format: "segment_pair" or "sentence_pair" where the objective judges pairs, "full_sentences" or "doc_sentences"
+            where it does not; None takes the objective's own.
         masked: fraction of the tokens to predict; None takes the objective's own.
         copies: How many corruptions of a row there are: 1 is a static mask; None draws a new one every epoch.
         shards: The most files of training rows. Documents of one shard may be paired with each other, and are held in
             memory together; a small corpus gets fewer.
+        held_out_shards: The same of held-out rows.
         chinese_words: Whether ideographs that form a word stay together in whole-word masks and spans.
         within_documents: Whether attention stays within each of the documents that share a row.
         rare_words: A word that stands in the training documents at least and at most so often has a note, in `tnf`.
@@ -59,9 +62,11 @@ class RowsConfig:
     """
 
     sequence_length: int = 128
+    format: str | None = None
     masked: float | None = None
     copies: int | None = None
     shards: int = 4
+    held_out_shards: int = 4
     chinese_words: bool = False
     within_documents: bool = False
     rare_words: tuple[int, int] = (100, 500)

@@ -76,8 +76,31 @@ def essays() -> CorpusConfig:
     return CorpusConfig((str(path),))
 
 
-def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
-    """The pipeline's configuration for a prepared corpus, checked as far as is possible without running anything.
+def for_corpus(config, corpus: Path, report: CorpusReport):
+    """A configuration on a prepared corpus, with as many shards as it fills.
+
+    Raises:
+        UserError: The objective pairs documents, and there are none to pair.
+    """
+    from pipelines.pretraining.recipes import recipe
+
+    held_out = report.documents["validation"]
+    if held_out < 2 and recipe(config.objective).pairs_documents:
+        raise UserError(
+            f"{config.objective} pairs a document with others, and only {held_out} is held out: raise --validation, "
+            "give more text, or choose an objective without such pairs."
+        )
+
+    def filled(most: int, split: str) -> int:
+        return max(1, min(most, report.documents[split] // _DOCUMENTS_A_SHARD))
+
+    shards = filled(config.rows.shards, "train"), filled(config.rows.held_out_shards, "validation")
+    rows = dataclasses.replace(config.rows, shards=shards[0], held_out_shards=shards[1])
+    return dataclasses.replace(config, rows=rows, paths=dataclasses.replace(config.paths, corpus=str(corpus)))
+
+
+def pipeline_config(job: JobConfig):
+    """The pipeline's configuration on no corpus yet, checked as far as is possible without running anything.
 
     Raises:
         UserError: A setting is unknown or does not fit another.
@@ -94,7 +117,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
 
     output = Path(job.output)
     paths = PathsConfig(
-        corpus=str(corpus),
+        corpus="",
         pipeline_root=str(output / "pipeline"),
         serving=str(output / "serving" / job.name),
         training=str(output / "training"),
@@ -102,10 +125,8 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     )
     config = from_dict(PretrainingConfig, {**job.settings, "paths": dataclasses.asdict(paths)})
     preset = config.encoder.preset or recipe(config.objective).preset
-    shards = max(1, min(config.rows.shards, report.documents["train"] // _DOCUMENTS_A_SHARD))
-    config = dataclasses.replace(config, rows=dataclasses.replace(config.rows, shards=shards))
     # Unknown names and fields are refused here, before anything is read.
-    chosen = recipe(config.objective)
+    chosen = recipe(config.objective, config.rows.format)
     for name, value in chosen.overrides.items():
         if name in config.encoder.overrides:
             raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
@@ -113,6 +134,7 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     backbone, published = tfmodels.describe_model(preset)
     # What could not be saved in the end is refused here too.
     check_configuration(backbone, published.config.replace(**chosen.overrides, **config.encoder.overrides))
+    _check_rows(config.rows)
     if config.rows.within_documents and not chosen.packs_documents:
         packing = ", ".join(name for name, other in RECIPES.items() if other.packs_documents)
         raise UserError(
@@ -148,6 +170,15 @@ def pipeline_config(job: JobConfig, corpus: Path, report: CorpusReport):
     return config
 
 
+def _check_rows(rows) -> None:
+    if rows.masked is not None and not 0 < rows.masked < 1:
+        raise UserError(f"rows.masked={rows.masked}: give the fraction of the tokens to predict, such as 0.15.")
+    for name in ("copies", "shards", "held_out_shards"):
+        count = getattr(rows, name)
+        if count is not None and count < 1:
+            raise UserError(f"rows.{name}={count}: give at least 1.")
+
+
 def _run(job: JobConfig, corpus: CorpusConfig, console: Console, started: float) -> bool:
     output = Path(job.output)
     with console.status("importing TensorFlow and TFX"):
@@ -160,10 +191,11 @@ def _run(job: JobConfig, corpus: CorpusConfig, console: Console, started: float)
         from pipelines.pretraining.pipeline import create_pipeline
 
         importing = time.monotonic() - begun
+    config = pipeline_config(job)
     with console.status("reading the documents"):
         data, report = prepare(corpus, output / "corpus")
     _describe(console, report)
-    config = pipeline_config(job, data, report)
+    config = for_corpus(config, data, report)
     with atomic_file(output / "pipeline.json") as partial:
         partial.write_text(to_json(config) + "\n", encoding="utf-8")
     lines = run_locally(console, create_pipeline(config))
@@ -218,9 +250,7 @@ def _show(console: Console, output: Path, name: str, results: dict) -> None:
         console.print("telling replaced tokens, nats: " + ", ".join(f"{who} {loss:.3f}" for who, loss in found.items()))
     seconds = results["seconds"]
     if seconds["fit"]:
-        stages = (*results["earlier_stages"].values(), results["history"])
-        epochs = sum(len(history["loss"]) for history in stages)
-        rate = results["tokens"] * epochs / seconds["fit"]
+        rate = results["fit_tokens"] / seconds["fit"]
         console.print(f"{rate:,.0f} tokens a second in training, {results['parameters']:,} parameters")
     console.print(f"{seconds['wall']:.0f} s: {seconds['import']:.0f} s importing, {seconds['fit']:.0f} s training.")
     shown = escape(str(output))

@@ -52,7 +52,7 @@ def _verdicts_asked(model: ElectraPretrainer, validation):
     @tf.function
     def asked(inputs, targets):
         logits = logits_at(model.generator, model(inputs, training=False), targets["positions"])
-        replaced = model.replace(logits, inputs, targets)
+        replaced = model.replace(logits, inputs, targets, training=False)
         return replaced["token_ids"], inputs["padding_mask"], replaced["is_replaced"]
 
     longest = int(validation.batches.lengths.max())

@@ -51,14 +51,16 @@ class Recipe:
     Attributes:
         preset: The encoder's name where the user names none.
         vocabulary: From text to tokens.
-        rows: `rows(frame)` cuts documents into rows.
+        row_format: The class that cuts documents into rows.
         corruption: `corruption(tokenizer, masked, max_predictions)` says what to predict; None for the next token.
+            Where stretches of text overlap it is given the encoder's `reuse_length`.
         models: `models(backbone, generator, **given)` yields the name of every stage and the model that it trains, the
             next one when the last is trained; a single stage has no name. `generator` makes ELECTRA's. Given is, where
             it is asked for, the `attention_mask` that makes the mask of a batch's inputs; the `notes` where there are
             any; the `graph`'s vectors where there are entities; and the `batch_size` where text is read in streams.
         masked: fraction of the tokens to predict.
         pair: The target that a row's label becomes, or None.
+        pairing: How the two segments of a row are paired; None where a row is one text.
         overrides: Fields of the encoder's configuration that the objective needs.
         columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
         later: Tasks that join one after the other.
@@ -74,12 +76,13 @@ class Recipe:
 
     preset: str
     vocabulary: Vocabulary
-    rows: Callable
+    row_format: type
     corruption: Callable | None
     models: Callable
     paper: str
     masked: float = 0.15
     pair: str | None = None
+    pairing: documents.Pairing | None = None
     figure: str = "masked_language_model_loss"
     overrides: Mapping = dataclasses.field(default_factory=dict)
     columns: tuple[str, ...] = ()
@@ -91,26 +94,63 @@ class Recipe:
     backwards: bool = False
     family: type | None = None
 
+    def rows(self, frame: objectives.Frame):
+        """What cuts documents into rows of a frame."""
+        return self.row_format(frame) if self.pairing is None else self.row_format(frame, self.pairing)
+
+    @property
+    def row_formats(self) -> Mapping[str, type]:
+        """The formats that its rows may have, by name: those of pairs, or those of one text."""
+        if self.streams:
+            return {}
+        return _ONE_TEXT if self.pairing is None else _PAIRS
+
     @property
     def streams(self) -> bool:
         """Whether documents are read on from batch to batch, with a memory."""
-        return self.rows is documents.WholeDocuments
+        return self.row_format is documents.WholeDocuments
+
+    @property
+    def pairs_documents(self) -> bool:
+        """Whether some rows hold text of two documents, so that one alone gives none."""
+        apart = any(task.rows is documents.SentenceDistance for task in self.later)
+        return apart or isinstance(self.pairing, documents.NextSentences)
 
     @property
     def packs_documents(self) -> bool:
         """Whether a row may hold several documents that are read as one text."""
-        return self.rows is documents.FullSentences
+        return self.row_format is documents.FullSentences
 
 
-def recipe(name: str) -> Recipe:
+# RoBERTa's input formats (arXiv:1907.11692, section 4.2): those of pairs with a label, and those of one text.
+_PAIRS = {"segment_pair": documents.SegmentPair, "sentence_pair": documents.SentencePair}
+_ONE_TEXT = {"full_sentences": documents.FullSentences, "doc_sentences": documents.DocSentences}
+
+
+def recipe(name: str, row_format: str | None = None) -> Recipe:
     """The recipe of an objective.
 
+    Args:
+        name: The objective.
+        row_format: The name of another format of its rows; None leaves its own.
+
     Raises:
-        UserError: There is none of that name; the nearest is named.
+        UserError: There is none of that name, and the nearest is named; or it cannot have such rows.
     """
     if name not in RECIPES:
         raise UserError(f"there is no objective {name!r}: {nearest(name, RECIPES)}")
-    return RECIPES[name]
+    chosen = RECIPES[name]
+    if row_format is None:
+        return chosen
+    if row_format not in (*_PAIRS, *_ONE_TEXT):
+        raise UserError(f"there is no row format {row_format!r}: {nearest(row_format, (*_PAIRS, *_ONE_TEXT))}")
+    if row_format not in chosen.row_formats:
+        able = " or ".join(chosen.row_formats)
+        raise UserError(
+            f"{name} has no rows in the format {row_format}: "
+            + (f"choose {able}." if able else "leave rows.format out, it reads whole documents.")
+        )
+    return dataclasses.replace(chosen, row_format=chosen.row_formats[row_format])
 
 
 def check_encoder(name: str, preset: str, overrides: Mapping, within_documents: bool = False) -> None:
@@ -347,16 +387,10 @@ def _ernie2(backbone, generator):
     )
 
 
-def _one_in_six(masked, most):
-    return objectives.PartialPrediction(inverse_rate=round(1 / masked), max_predictions=most)
-
-
-def _permuted(tokenizer, masked, most):
-    return objectives.PermutedText(_one_in_six(masked, most))
-
-
-def _next_sentences(frame):
-    return documents.SegmentPair(frame, documents.NextSentences())
+def _permuted(tokenizer, masked, most, reuse_length=None):
+    # One token in K, no more than are asked for: of more, the last of a row would never be predicted.
+    chooser = objectives.PartialPrediction(inverse_rate=math.ceil(1 / masked - 1e-6), max_predictions=most)
+    return objectives.PermutedText(chooser, reuse_length)
 
 
 # Half of UniLM's bidirectional rows, a third of all, have a second segment that does not follow the first.
@@ -368,11 +402,12 @@ RECIPES = {
     "bert": Recipe(
         "bert_tiny",
         WORDPIECE,
-        _next_sentences,
+        documents.SegmentPair,
         _masked_text(objectives.TokenMasking, _bert_replacement),
         _pretrainer(_MASKED, _NEXT),
         "arXiv:1810.04805",
         pair="next_sentence",
+        pairing=documents.NextSentences(),
     ),
     "whole_word": Recipe(
         "bert_tiny",
@@ -393,11 +428,12 @@ RECIPES = {
     "albert": Recipe(
         "albert_base",
         ALBERT_UNIGRAM,
-        lambda frame: documents.SegmentPair(frame, documents.SwappedSegments()),
+        documents.SegmentPair,
         _masked_text(_albert_spans, _bert_replacement),
         _pretrainer(_MASKED, _ORDER),
         "arXiv:1909.11942",
         pair="sentence_order",
+        pairing=documents.SwappedSegments(),
     ),
     "spanbert": Recipe(
         "bert_tiny",
@@ -410,11 +446,12 @@ RECIPES = {
     "unilm": Recipe(
         "bert_tiny",
         WORDPIECE,
-        lambda frame: documents.SegmentPair(frame, documents.NextSentencesOrHalves(_APART)),
+        documents.SegmentPair,
         _uni_lm,
         _pretrainer(_MASKED, _NEXT, attention_mask=objectives.unilm),
         "arXiv:1905.03197",
         pair="pair",
+        pairing=documents.NextSentencesOrHalves(_APART),
         overrides={"num_segments": 1 + max(map(max, objectives.UNILM_SEGMENTS))},
         masks=True,
     ),
@@ -450,11 +487,12 @@ RECIPES = {
     "nezha": Recipe(
         "nezha_base",
         WORDPIECE,
-        _next_sentences,
+        documents.SegmentPair,
         _masked_text(objectives.WholeWordMasking, _bert_replacement),
         _pretrainer(_MASKED, _NEXT),
         "arXiv:1909.00204",
         pair="next_sentence",
+        pairing=documents.NextSentences(),
     ),
     "infoword": Recipe(
         "bert_tiny",
@@ -467,11 +505,12 @@ RECIPES = {
     "ernie": Recipe(
         "ernie_base",
         WORDPIECE,
-        _next_sentences,
+        documents.SegmentPair,
         _masked_text(_knowledge, _bert_replacement),
         _pretrainer(_MASKED, _NEXT),
         "arXiv:1904.09223",
         pair="next_sentence",
+        pairing=documents.NextSentences(),
         columns=("phrase_ids", "entity_ids"),
     ),
     "ernie2": Recipe(
@@ -493,11 +532,12 @@ RECIPES = {
     "ernie_thu": Recipe(
         "bert_tiny",
         WORDPIECE,
-        _next_sentences,
+        documents.SegmentPair,
         _masked_text(objectives.TokenMasking, _bert_replacement),
         _with_entities,
         "arXiv:1905.07129",
         pair="next_sentence",
+        pairing=documents.NextSentences(),
         columns=("entities",),
         family=BertBackbone,
         entities=True,

@@ -98,10 +98,18 @@ def run_fn(fn_args) -> None:
         learner = backbone(config.precision)
         models = make_models(chosen, encoder, learner, rows, config, rare_words)
     figures = ("loss", f"val_{chosen.figure}", "val_discriminator_accuracy")
+    passes = _Passes()
     started = time.monotonic()
     with strategy.scope():  # The model of a stage is made when the one before has been trained.
         histories, model = _fit_stages(
-            models, mixed(train, config), mixed(validation, config), config, directory, settings["objective"], figures
+            models,
+            mixed(train, config),
+            mixed(validation, config),
+            config,
+            directory,
+            settings["objective"],
+            figures,
+            passes,
         )
     seconds = time.monotonic() - started
     history = histories[-1][1]
@@ -116,11 +124,14 @@ def run_fn(fn_args) -> None:
             twin = KnowledgeEncoder(learner, **knowledge.sizes, name=knowledge.name)
             twin.set_weights(knowledge.get_weights())
             knowledge = twin
+    tokens = sum(len(task.rows.token_ids.flat_values) for task in train)
     run = {
         "objective": settings["objective"],
         "preset": preset,
         "fit_seconds": seconds,
-        "tokens": sum(len(task.rows.token_ids.flat_values) for task in train),
+        # What this process has read, which may have gone on from another's; streams are read from both ends.
+        "fit_tokens": tokens * passes.count * (2 if chosen.backwards else 1),
+        "tokens": tokens,
         "rows": {
             name: sum(int(task.rows.token_ids.nrows()) for task in tasks)
             for name, tasks in (("train", train), ("validation", validation))
@@ -136,7 +147,18 @@ def run_fn(fn_args) -> None:
     )
 
 
-def _fit_stages(models, train, validation, config, directory: Path, name: str, figures=()):
+class _Passes(keras.callbacks.Callback):
+    """Counts the epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.count += 1
+
+
+def _fit_stages(models, train, validation, config, directory: Path, name: str, figures=(), *callbacks):
     """Trains the models of a recipe, each in a folder of its own.
 
     Returns:
@@ -146,10 +168,10 @@ def _fit_stages(models, train, validation, config, directory: Path, name: str, f
     for stage, model in models:
         folder = directory / stage
         title = f"{name}, {stage}" if stage else name
-        callbacks = []
+        told = []
         if is_chief(model.distribute_strategy):
-            callbacks = [EpochLines(title, config, figures), Hyperparameters(folder / "logs", config)]
-        history = fit(model, train, validation, config, folder, callbacks=callbacks, verbose=0)
+            told = [EpochLines(title, config, figures), Hyperparameters(folder / "logs", config)]
+        history = fit(model, train, validation, config, folder, callbacks=[*callbacks, *told], verbose=0)
         histories.append((stage, history))
     return histories, model
 
@@ -186,10 +208,10 @@ def read_rows(
     Raises:
         UserError: There are no rows, or the vocabulary knows less than half of their tokens.
     """
-    masked = rows.masked or chosen.masked
+    masked = chosen.masked if rows.masked is None else rows.masked
     most = max_predictions(rows.sequence_length, masked)
     special_ids = tokenizer.special_token_ids()
-    step = encoder.overrides.get("reuse_length")
+    step = encoder.overrides.get("reuse_length") if chosen.streams else None
     originals = [
         _batches(train, chosen, rows, config, step, backwards=chosen.backwards),
         _batches(validation, chosen, rows, config, step),
@@ -203,7 +225,8 @@ def read_rows(
     def corrupted(tasks):
         if chosen.corruption is None:
             return [TaskBatches(batches, batches) for batches in tasks]
-        corruptions = [chosen.corruption(tokenizer, masked, most)]
+        overlap = {} if step is None else {"reuse_length": step}
+        corruptions = [chosen.corruption(tokenizer, masked, most, **overlap)]
         if chosen.entities:
             corruptions = [WithEntities(corruptions[0], len(read_vectors(rows.entities)))]
         if rare_words is not None:

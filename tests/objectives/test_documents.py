@@ -12,6 +12,7 @@ from tfmodels.objectives import (
     Frame,
     FullSentences,
     NextSentences,
+    NextSentencesOrHalves,
     SegmentPair,
     SentenceDistance,
     SentencePair,
@@ -156,6 +157,19 @@ def test_a_random_second_segment_gives_back_the_one_it_displaced():
     for number, document in enumerate(documents, start=1):
         own = [token for first in firsts if document_of(first) == number for token in first]
         assert own == [token for sentence in document for token in sentence]
+
+
+def test_half_a_sentence_that_a_random_segment_displaces_comes_again():
+    # Of one sentence each: halves are paired, or the first half with another document and then what is left.
+    form = SegmentPair(Frame(256, CLS, SEP), NextSentencesOrHalves(rate=0.5), short_rate=0.0)
+    documents = documents_of(40, sentences=(1, 2), length=(9, 10))
+    own = {number: [] for number in range(1, 41)}
+    for example in form.examples(documents, np.random.default_rng(0)):
+        first, second = segments_of(example)
+        own[document_of(first)] += first if example.label else first + second
+    # A single token that is left makes no pair.
+    for number, document in enumerate(documents, start=1):
+        assert own[number] == document[0][: len(own[number])] and len(own[number]) >= len(document[0]) - 1
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.models.tiny import tiny
 from tests.objectives.rows import MASK, rows_of
 from tests.objectives.test_corruption import corrupted
-from tests.objectives.test_pretrainer import loss_of, spread_out
+from tests.objectives.test_pretrainer import loss_of, spread_out, tensors
 from tests.objectives.topics import topic_backbone, topic_batches
 from tests.support import check_gradients_reach, gradients_of, to_numpy
 from tests.support.oracles import softmax
@@ -156,8 +156,28 @@ def test_every_weight_learns(learning):
     assert {id(v) for v in wanted} <= {id(v) for v in pretrainer.trainable_variables}
 
 
+def test_evaluation_draws_the_same_samples_every_time_and_training_does_not():
+    pretrainer, (inputs, targets) = models(), batch_of()
+    logits = generator_logits(pretrainer, inputs, targets)
+
+    def drawn(training):
+        return to_numpy(pretrainer.replace(logits, inputs, targets, training=training))["sampled"]
+
+    np.testing.assert_array_equal(drawn(False), drawn(False))
+    assert (drawn(True) != drawn(True)).any()
+    found = []
+    for _ in range(2):
+        pretrainer.reset_metrics()
+        outputs = pretrainer(tensors(inputs), training=False)
+        pretrainer.compute_loss(tensors(inputs), tensors(targets), outputs, training=False)
+        found.append({name: float(value) for name, value in pretrainer.compute_metrics(None, None, None).items()})
+    assert found[0] == found[1] and found[0]["replaced"] > 0
+
+
 def test_a_frozen_generator_does_not_learn():
     pretrainer, (inputs, targets) = models(Frozen(name="learning")), batch_of()
+    calm, training = (pretrainer(tensors(inputs), training=training) for training in (False, True))
+    assert_close(calm["sequence_output"], training["sequence_output"], 1e-6, "nothing drops out")
     ours = {id(v) for v in pretrainer.discriminator.trainable_variables}
     assert {id(v) for v in pretrainer.trainable_variables} == ours
     assert np.isfinite(float(loss_of(pretrainer, inputs, targets)))

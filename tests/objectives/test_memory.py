@@ -187,6 +187,22 @@ def test_xlnet_is_trained_on_what_its_two_streams_say_of_the_memory(overrides):
     assert differences[0] < 1e-5 and min(differences[1:]) > 1e-4, "only the past makes a difference"
 
 
+@pytest.mark.parametrize(("told", "leaks"), [(2, False), (None, True)])
+def test_what_is_remembered_has_not_seen_what_the_next_stretch_predicts(told, leaks):
+    pretrainer = PermutationPretrainer(PermutationLM(xlnet(reuse_length=2)))
+    spread_out(pretrainer.task, 0.6)
+    model, memory = pretrainer.task.two_streams(), empty(pretrainer, B)
+    streams = TextStreams(random_documents(B, 12), B, T, step=2)
+    batches = CorruptedBatches(streams, PermutedText(PartialPrediction(2, max_predictions=3), told), special_ids=(0,))
+    changed = 0
+    for inputs, _ in batches.in_order():
+        inputs = {**without_start(inputs), "memory": memory}
+        other = {**inputs, "token_ids": tf.concat([inputs["token_ids"][:, :2], inputs["token_ids"][:, 2:] % 7 + 8], 1)}
+        for one, two in zip(to_numpy(model(inputs)["memory"]), to_numpy(model(other)["memory"]), strict=True):
+            changed += int(not np.allclose(one, two, atol=1e-6))
+    assert (changed > 0) == leaks
+
+
 def periodic(count, seed):
     """Documents of four times the same T random tokens: the second time nothing but the past tells them."""
     blocks = np.random.default_rng(seed).integers(4, V, (count, T))

@@ -22,7 +22,7 @@ from pipelines.pretraining import components, entities, trainer
 from pipelines.pretraining.configs import EncoderConfig, RowsConfig
 from pipelines.pretraining.corpus import CorpusConfig, CorpusReport, prepare, preview
 from pipelines.pretraining.judgement import judge
-from pipelines.pretraining.recipes import RECIPES, make_backbone, make_generator, recipe
+from pipelines.pretraining.recipes import RECIPES, make_backbone, make_generator, max_predictions, recipe
 from pipelines.pretraining.vocabularies import BYTE_LEVEL_BPE, WORDPIECE
 from tests.objectives.rows import MASK, uniform_rows
 from tests.objectives.test_choosing import chosen_by
@@ -150,10 +150,11 @@ def preprocessors(tmp_path_factory):
     return folders
 
 
-def rows_of(name, folder, texts, shard=0, within_documents=False, chinese_words=False):
+def rows_of(name, folder, texts, shard=0, within_documents=False, chinese_words=False, row_format=None):
     settings = {
         "objective": name,
         "preprocessor": str(folder),
+        "format": row_format,
         "chinese_words": chinese_words,
         "within_documents": within_documents,
         "lexicon": str(folder / "lexicon.json"),
@@ -183,6 +184,39 @@ def test_rows_hold_the_documents_tokens_in_the_objectives_format(preprocessors, 
         assert columns["segment_ids"] == sorted(columns["segment_ids"])
     text = tokenizer.detokenize(tf.ragged.constant([list(rows[0]["token_ids"].int64_list.value)])).numpy()[0].decode()
     assert any(word in text.lower() for word in ("captain", "teacher", "sister", "neighbour", "nobody"))
+
+
+@pytest.mark.parametrize(
+    ("name", "row_format"),
+    [
+        ("bert", "sentence_pair"),
+        ("unilm", "sentence_pair"),
+        ("roberta", "doc_sentences"),
+        ("spanbert", "full_sentences"),
+    ],
+)
+def test_rows_may_have_another_of_robertas_formats(preprocessors, name, row_format):
+    texts, folder = documents(), preprocessors[name]
+    own, other = (
+        [tf.train.Example.FromString(row).features.feature for row in rows_of(name, folder, texts, row_format=form)]
+        for form in (None, row_format)
+    )
+    tokenizer = TextPreprocessor.load(folder).tokenizer
+
+    def pieces(rows):
+        """The number of sentences and of separators in each row."""
+        ids = [np.array(row["token_ids"].int64_list.value) for row in rows]
+        stop = tokenizer(["."]).to_list()[0][-1]
+        return np.array([[(each == stop).sum(), (each == tokenizer.sep_token_id).sum()] for each in ids])
+
+    if row_format == "sentence_pair":
+        assert (pieces(other) <= [2, 2]).all() and pieces(own)[:, 0].max() > 2
+        labels = [row["label"].int64_list.value[0] for row in other]
+        assert 0.1 < np.mean(labels) < 0.7
+    else:
+        packed, apart = (other, own) if row_format == "full_sentences" else (own, other)
+        assert (pieces(apart)[:, 1] == 1).all() and pieces(packed)[:, 1].max() > 1
+        assert len(packed) < len(apart)
 
 
 @pytest.mark.parametrize("name", ["whole_word", "roberta", "spanbert", "xlnet", "xlnet_memory"])
@@ -465,6 +499,22 @@ def test_a_stretch_begins_where_the_memory_of_the_one_before_ends(preprocessors,
     settings = FitConfig(batch_size=2), RowsConfig(32), EncoderConfig(overrides={"reuse_length": 12})
     tasks = batches_of("xlnet_memory", preprocessors["xlnet_memory"], parts, tmp_path, *settings)[:2]
     assert [task.rows.step for (task,) in tasks] == [12, 12]
+    # What is remembered sees nothing that the next stretch will predict.
+    for (task,) in tasks:
+        seen = np.concatenate([inputs["permutation_mask"] for inputs, _ in task.batches.in_order()])
+        assert not seen[:, :12, 12:].any() and seen[:, :12, :12].any() and seen[:, 12:, :12].any()
+
+
+@pytest.mark.parametrize(("masked", "expected"), [(1 / 6, 1 / 6), (0.3, 1 / 4), (0.7, 1 / 2)])
+def test_no_more_of_a_permuted_row_is_chosen_than_may_be_predicted(masked, expected):
+    batch = uniform_rows(64, 128)
+    chooser = recipe("xlnet").corruption(None, masked, max_predictions(130, masked)).choose
+    chosen = np.stack([np.asarray(chosen_by(chooser, batch, seed=seed)) > 0 for seed in range(8)])
+    ordinary = np.flatnonzero(~batch["special_mask"][0] & batch["padding_mask"][0])
+    rates = chosen[..., ordinary].mean(axis=(0, 1))
+    assert rates.mean() == pytest.approx(expected, rel=0.1)
+    # The end of a row is predicted as often as its middle.
+    assert rates[-12:].mean() > 0.7 * rates.mean()
 
 
 def test_rows_tell_documents_apart_only_where_that_is_asked_for(preprocessors):
@@ -755,6 +805,27 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             {"objective": "roberta", "encoder": {"preset": "star_transformer"}, "rows": {"within_documents": True}},
             "within_documents says who sees whom, which Star cannot take",
         ),
+        ({"rows": {"format": "sentence_pairs"}}, "did you mean 'sentence_pair'"),
+        (
+            {"rows": {"format": "full_sentences"}},
+            "bert has no rows in the format full_sentences: choose segment_pair or",
+        ),
+        (
+            {"objective": "roberta", "rows": {"format": "segment_pair"}},
+            "roberta has no rows in the format segment_pair: choose full_sentences or doc_sentences",
+        ),
+        (
+            {"objective": "xlnet_memory", "rows": {"format": "full_sentences"}},
+            "leave rows.format out, it reads whole d",
+        ),
+        (
+            {"objective": "roberta", "rows": {"format": "doc_sentences", "within_documents": True}},
+            "rows of several documents, which roberta does not have",
+        ),
+        ({"rows": {"masked": 15}}, "rows.masked=15: give the fraction of the tokens to predict"),
+        ({"rows": {"masked": 0.0}}, "rows.masked=0.0: give the fraction"),
+        ({"rows": {"copies": 0}}, "rows.copies=0: give at least 1"),
+        ({"rows": {"shards": 0}}, "rows.shards=0: give at least 1"),
         ({"objective": "ernie_thu"}, "give their folder as rows.entities"),
         ({"objective": "ernie_thu", "rows": {"entities": "nowhere"}}, "there is no nowhere/mentions.tsv"),
         ({"rows": {"entities": "nowhere"}}, "bert reads no entities: leave rows.entities out, or choose ernie_thu"),
@@ -768,7 +839,7 @@ def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settin
     from pipelines.pretraining.job import JobConfig, pipeline_config
 
     with pytest.raises(UserError, match=message):
-        pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path, REPORT)
+        pipeline_config(JobConfig(str(tmp_path), settings=settings))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -779,7 +850,7 @@ def test_every_objective_takes_its_own_model(tmp_path, name):
     if recipe(name).entities:
         entities.write_entities(tmp_path / "graph", MENTIONS, np.ones((5, 4)))
         settings["rows"] = {"entities": str(tmp_path / "graph")}
-    assert pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path, REPORT).objective == name
+    assert pipeline_config(JobConfig(str(tmp_path), settings=settings)).objective == name
 
 
 @pytest.mark.parametrize(
@@ -814,7 +885,7 @@ def test_other_vectors_of_the_entities_are_another_training(tmp_path):
     for vectors in (np.ones((5, 4)), np.ones((5, 4)), np.zeros((5, 4))):
         shutil.rmtree(graph, ignore_errors=True)
         entities.write_entities(graph, MENTIONS, vectors)
-        config = pipeline_config(JobConfig(str(tmp_path), settings=settings), tmp_path, REPORT)
+        config = pipeline_config(JobConfig(str(tmp_path), settings=settings))
         trained = next(part for part in create_pipeline(config).components if part.id == "Trainer")
         given = json.loads(trained.exec_properties["custom_config"])
         seen.append(trainer._training_directory(given, []).name)
@@ -862,15 +933,38 @@ def test_an_objective_on_the_command_line_goes_before_that_of_the_file(
     arguments = ["run", "pretraining", "--config", str(file), *(["--objective", option] if option else [])]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    config = job.pipeline_config(started[0], tmp_path, REPORT)
+    config = job.pipeline_config(started[0])
     assert config.objective == objective
     result = CliRunner().invoke(main, ["run", "pretraining", "--objective", "elektra"])
     assert result.exit_code == 2 and "did you mean 'electra'" in result.output
 
 
 def test_a_small_corpus_has_few_shards(tmp_path):
-    from pipelines.pretraining.job import JobConfig, pipeline_config
+    from pipelines.pretraining.job import JobConfig, for_corpus, pipeline_config
 
-    for documents_in_all, shards in ((2, 1), (39, 1), (60, 3), (10_000, 4)):
-        report = dataclasses.replace(REPORT, documents={"train": documents_in_all, "validation": 1})
-        assert pipeline_config(JobConfig(str(tmp_path)), tmp_path, report).rows.shards == shards
+    for documents_in_all, held_out, shards in (
+        (2, 2, (1, 1)),
+        (39, 39, (1, 1)),
+        (60, 40, (3, 2)),
+        (10_000, 500, (4, 4)),
+    ):
+        report = dataclasses.replace(REPORT, documents={"train": documents_in_all, "validation": held_out})
+        config = for_corpus(pipeline_config(JobConfig(str(tmp_path))), tmp_path / "documents", report)
+        assert (config.rows.shards, config.rows.held_out_shards) == shards
+        assert config.paths.corpus == str(tmp_path / "documents")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_documents_that_have_no_other_to_be_paired_with_are_told_before_anything_runs(tmp_path, name):
+    from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
+    from pipelines.pretraining.job import for_corpus
+
+    config = PretrainingConfig(PathsConfig("", "", "", ""), name)
+    report = dataclasses.replace(REPORT, documents={"train": 24, "validation": 1})
+    if name in ("bert", "nezha", "ernie", "ernie_thu", "unilm", "ernie2"):
+        with pytest.raises(
+            UserError, match=f"{name} pairs a document with others, and only 1 is held out: raise --val"
+        ):
+            for_corpus(config, tmp_path, report)
+    else:
+        assert for_corpus(config, tmp_path, report).rows.shards == 1

@@ -57,9 +57,9 @@ class NgramBaselines:
         Returns:
             "unigram" and "bigram".
         """
-        unigram, mixed = self._probabilities(labels, before)
-        bigrams = -np.log(mixed).mean(axis=1)
-        return {"unigram": float(-np.log(unigram).mean()), "bigram": float(bigrams.min())}
+        unigram, bigram, weighed = self._probabilities(labels, before)
+        bigrams = [-np.log(_mixed(weight * weighed, bigram, unigram)).mean() for weight in _WEIGHTS]
+        return {"unigram": float(-np.log(unigram).mean()), "bigram": float(min(bigrams))}
 
     def detection_losses(self, token_ids, is_real, is_replaced) -> Mapping[str, float]:
         """The mean cross-entropy of telling replaced tokens from originals, in nats a token.
@@ -78,11 +78,12 @@ class NgramBaselines:
         """
         token_ids, is_real = np.asarray(token_ids, "int64"), np.asarray(is_real, bool)
         before = np.pad(token_ids[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
-        # The weight that serves the bigram model in the middle of its range; the regression does the rest.
-        unigram, mixed = self._probabilities(token_ids.ravel(), before.ravel())
+        # A weight that serves the bigram model well; the regression does the rest.
+        unigram, bigram, weighed = self._probabilities(token_ids.ravel(), before.ravel())
+        mixed = _mixed(_WEIGHTS[14] * weighed, bigram, unigram)
         with np.errstate(divide="ignore"):
             # Special tokens are impossible: the regression is told so by a number that no other token has.
-            unigram, bigram = (np.maximum(np.log(x), -30).reshape(token_ids.shape) for x in (unigram, mixed[14]))
+            unigram, bigram = (np.maximum(np.log(x), -30).reshape(token_ids.shape) for x in (unigram, mixed))
         behind = np.pad(bigram[:, 1:], ((0, 0), (0, 1)))
         columns = [x[is_real] for x in (np.ones_like(unigram), unigram, bigram, behind)]
         truth = np.asarray(is_replaced)[is_real]
@@ -92,7 +93,7 @@ class NgramBaselines:
         }
 
     def _probabilities(self, labels, before):
-        """Those of the unigram model, float64[n], and of the bigram model for every weight, float64[weights, n]."""
+        """float64[n]: those of the unigram model, and of the bigram model where `weighed`, bool[n], it knows some."""
         labels, before = np.asarray(labels, "int64"), np.asarray(before, "int64")
         unigram = self.unigrams[labels]
         keys = np.maximum(before, 0) * self.vocabulary_size + labels
@@ -100,10 +101,12 @@ class NgramBaselines:
         found = (self._pairs[places] == keys) & (before >= 0) if len(self._pairs) else np.zeros(len(keys), bool)
         after = np.where(before >= 0, self._before[np.maximum(before, 0)], 0)
         seen = np.where(found, self._pair_counts[places] if len(self._pairs) else 0, 0)
-        bigram = seen / np.maximum(after, 1)
         # After a token that was never seen there is the unigram model alone.
-        weights = np.where(after > 0, _WEIGHTS[:, None], 0)  # [weights, n]
-        return unigram, weights * bigram + (1 - weights) * unigram
+        return unigram, seen / np.maximum(after, 1), after > 0
+
+
+def _mixed(weights, bigram, unigram):
+    return weights * bigram + (1 - weights) * unigram
 
 
 def _logistic_loss(features, truth, steps=30) -> float:

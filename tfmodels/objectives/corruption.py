@@ -65,6 +65,9 @@ class PermutedText:
 
     Args:
         choose: A `Chooser`, such as `PartialPrediction`.
+        reuse_length: R, the first tokens of a stretch of text that are remembered, where the next stretch begins behind
+            them (`TextStreams`' `step`). They see none of the others, which the next stretch will predict with them in
+            its memory; None where stretches do not overlap.
 
     Call arguments:
         batch: As for `MaskedText`; where it has `document_ids` int32[B, T], a row's documents do not see each other.
@@ -78,8 +81,9 @@ class PermutedText:
         targets: `positions`, `labels` and `weights`.
     """
 
-    def __init__(self, choose: Chooser):
+    def __init__(self, choose: Chooser, reuse_length: int | None = None):
         self.choose = choose
+        self.reuse_length = reuse_length
 
     def __call__(self, batch, draw):
         chosen = self.choose(batch, draw) > 0
@@ -89,6 +93,9 @@ class PermutedText:
         documents = inputs.pop("document_ids", None)
         if documents is not None:
             inputs["permutation_mask"] &= tf.equal(documents[:, :, None], documents[:, None, :])
+        if self.reuse_length is not None:
+            is_kept = tf.range(tf.shape(chosen)[1]) < self.reuse_length
+            inputs["permutation_mask"] &= ~is_kept[:, None] | is_kept[None, :]
         targets = predictions_at(batch["token_ids"], chosen, self.choose.max_predictions)
         inputs["target_mapping"] = target_mapping(targets["positions"], tf.shape(chosen)[1])
         return inputs, targets

@@ -234,7 +234,7 @@ class SegmentPair:
         room = self.frame.room(pair=True)
         documents = [list(_pieces(document, room, a_row=2)) for document in non_empty(documents)]
         for index, document in enumerate(documents):
-            start = 0
+            document, start = list(document), 0
             while start < len(document):
                 target = room if random.random() >= self.short_rate else int(random.integers(2, room + 1))
                 stop, length = start, 0
@@ -251,8 +251,11 @@ class SegmentPair:
                     if len(first) < 2:
                         continue
                     half = len(first) // 2
-                    made = self.pairing.pair(first[:half], first[half:], index, documents, target, random)
-                    start = stop
+                    made = self.pairing.pair(first[:half], first[half:], index, documents, target - half, random)
+                    if not made[3]:
+                        # The other half was not used: it comes again.
+                        start = split - 1
+                        document[start] = first[half:]
                 elif not made[3]:
                     # The second segment was not used: it comes again.
                     start = split

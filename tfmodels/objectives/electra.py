@@ -23,11 +23,15 @@ from tfmodels.objectives import losses
 from tfmodels.objectives.objectives import logits_at, prediction_figures
 from tfmodels.objectives.pretrainer import Figures, Masked
 
+# Epochs are compared, and judged beside n-gram models, on the same replaced tokens.
+_EVALUATION_SEED = 0
+
 
 class MaximumLikelihood(Layer):
     """The generator is trained as a masked language model."""
 
     figures = ()
+    trains = True
 
     def prepare(self, generator) -> None:
         """Makes the weights that the learning needs, before training."""
@@ -50,7 +54,9 @@ class MaximumLikelihood(Layer):
 
 
 class Frozen(MaximumLikelihood):
-    """The generator does not learn: the second stage of two-stage training (section 3.3)."""
+    """The generator does not learn, nor drop anything out: the second stage of two-stage training (section 3.3)."""
+
+    trains = False
 
     def prepare(self, generator):
         generator.trainable = False
@@ -100,7 +106,7 @@ class ElectraPretrainer(Figures):
         learning: How the generator learns.
         discriminator_weight: lambda, the factor of the discriminator's loss; 50 in the paper. Keep it at 1 with
             `Adversarial`, whose two losses fight over one number.
-        seed: Decides the samples.
+        seed: Decides the samples of training; those of evaluation are the same every time.
         attention_mask: Who sees whom in both, see `pretrainer.Masked`; None for all but padding.
 
     Call arguments:
@@ -138,21 +144,22 @@ class ElectraPretrainer(Figures):
         return self.discriminator.backbone
 
     def call(self, inputs, training=None):
-        return self._generate(inputs, training=training)
+        return self._generate(inputs, training=training and self.learning.trains)
 
-    def replace(self, logits, inputs, targets):
+    def replace(self, logits, inputs, targets, training=True):
         """The discriminator's input, and where it differs from the original.
 
         Args:
             logits: float32[B, P, V], the generator's.
             inputs: The generator's inputs.
             targets: `positions`, `labels` and `weights`.
+            training: Whether other samples are drawn every time.
 
         Returns:
             A dict of `sampled` int32[B, P], `token_ids` int32[B, T] and `is_replaced` bool[B, T]. A sample that is the
             original token counts as original.
         """
-        sampled = losses.gumbel_sample(logits, self.samples)
+        sampled = losses.gumbel_sample(logits, self.samples if training else _EVALUATION_SEED)
         places = targets["positions"], targets["weights"]
         original = losses.put_at_positions(inputs["token_ids"], *places, targets["labels"])
         token_ids = losses.put_at_positions(inputs["token_ids"], *places, sampled)
@@ -164,7 +171,7 @@ class ElectraPretrainer(Figures):
 
     def loss_terms(self, x, y, y_pred, sample_weight=None, training=True):
         logits = logits_at(self.generator, y_pred, y["positions"])  # [B, P, V]
-        replaced = self.replace(logits, x, y)
+        replaced = self.replace(logits, x, y, training)
         verdicts = self._discriminate({**x, "token_ids": replaced["token_ids"]}, training=training)["logits"]
         real = ops.cast(x["padding_mask"], "float32")
         by_token = losses.binary_losses(verdicts, replaced["is_replaced"])  # [B, T]

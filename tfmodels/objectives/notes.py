@@ -15,6 +15,8 @@ there are (equation 1 divides by its nominal length), and several occurrences in
 Notes are mixed with what the embedding layer makes, its normalisation included. A word that must be predicted, in part
 or whole, is given no note: it would say which word it is.
 
+Batches are read whole: `fit` takes no micro-batches and one replica with them.
+
 Cost: R D numbers for R rare words; O(B T D) a step.
 """
 

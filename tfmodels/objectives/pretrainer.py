@@ -15,6 +15,8 @@ from tfmodels.objectives.objectives import Objective, prediction_figures
 class Figures(keras.Model):
     """A model that keeps its own figures: means over an epoch, each prediction counting alike.
 
+    "loss" alone is a mean over batches, as the sum of terms that count different things.
+
     Args:
         name: The model's name.
     """
@@ -153,6 +155,11 @@ class Pretrainer(Figures):
         return (self.backbone if self.knowledge is None else self.knowledge).layer_groups()
 
     def loss_counts(self, x, y):
+        if self.notes is not None:
+            raise UserError(
+                "notes on rare words are taken of whole batches: train with micro_batches=1 on one replica, in smaller "
+                "batches."
+            )
         return {objective.name: objective.count(x, y) for objective in self.objectives}
 
     def loss_terms(self, x, y, y_pred, sample_weight=None, training=True):

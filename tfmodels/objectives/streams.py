@@ -33,7 +33,7 @@ class TextStreams:
         batch_size: rows, B.
         length: tokens of a stretch, T.
         step: tokens from one stretch's beginning to the next one's; the default is `length`. It is the backbone's
-            `reuse_length` where that is set.
+            `reuse_length` where that is set, which `PermutedText` must be told too.
         both_directions: Whether half of the rows read the text backwards; an epoch then reads it twice.
         segment_ids: Ragged int[documents, None]; zeros by default.
         targets: Ragged [documents, None] by name, something of every token, which is cut as the tokens are.
