@@ -6,8 +6,8 @@
 Every objective trains an encoder of one size on the same real essays, by its recipe of `tfmodels run pretraining`
 (vocabulary, rows, corruption, losses), for the same number of floating-point operations, counted as TensorFlow executes
 a step. The held-out loss stands beside n-gram models of the same rows. Then each encoder is fine-tuned on the movie
-reviews and on the 20 Newsgroups (64 tokens of each text), as one that starts from random weights is. Everything is
-repeated with other seeds, and nothing is chosen by the rows that judge.
+reviews and on the 20 Newsgroups (64 tokens of each text), as the same encoder is that starts from random weights.
+Everything is repeated with other seeds, and nothing is chosen by the rows that judge.
 
 Each trained encoder is a file in the output folder. A run that was stopped goes on from there; two processes with
 different `--seed`s may share a folder.
@@ -38,8 +38,9 @@ _ENCODERS = {
     "albert": ("albert_base", {"positions": "relative_key", "embedding_dim": 64}),
     "xlnet": ("xlnet_base", {}),
 }
-# What starts from random weights has BERT's encoder and vocabulary.
-_RANDOM = "random weights"
+# The objective whose encoder and vocabulary another has too: both start from the same random weights.
+_TWINS = {"spanbert": "bert"}
+_RANDOM = " from random weights"
 _SIZES = {"num_layers": 2, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256}
 _VOCABULARY, _LENGTH, _BATCH, _RATE = 4096, 64, 8, 1e-3
 _TASKS = ("movie reviews", "20 Newsgroups")
@@ -64,28 +65,28 @@ def measure(
         teraflop, seed = min(teraflop, 0.002), seed[:1]
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for number in seed:
-        for name in (_RANDOM, *objectives):
-            runs.append(_remembered(folder, name, number, teraflop, quick))
-    rows = _summarised(runs)
-    _show(rows, teraflop, seed)
-    draw(rows, folder / "objectives.png", f"{teraflop:g} TFLOP of pre-training, {len(seed)} seeds")
-    start = rows[_RANDOM]
+    names = dict.fromkeys(part for name in objectives for part in (_start(name), name))
+    rows = _summarised([_remembered(folder, name, number, teraflop, quick) for number in seed for name in names])
+    _show(rows, objectives, teraflop, seed)
+    draw(rows, objectives, folder / "objectives.png", f"{teraflop:g} TFLOP of pre-training, {len(seed)} seeds")
     return [
         Result(
-            f"{name}, {task}: accuracy over random weights, points",
-            100 * (row["accuracy"][task][0] - start["accuracy"][task][0]),
+            f"{name}, {task}: accuracy over the encoder's random weights, points",
+            100 * (rows[name]["accuracy"][task][0] - rows[_start(name)]["accuracy"][task][0]),
         )
-        for name, row in rows.items()
-        if name != _RANDOM
+        for name in objectives
         for task in _TASKS
     ]
 
 
+def _start(name: str) -> str:
+    """What an objective's encoder is before it learns."""
+    return _TWINS.get(name, name) + _RANDOM
+
+
 def _remembered(folder: Path, name: str, seed: int, teraflop: float, quick: bool) -> dict:
     """A run's record, from its file or from running it."""
-    sizes = {**_SIZES, **(_ENCODERS[name][1] if name in _ENCODERS else {})}
+    sizes = {**_SIZES, **_ENCODERS[name.removesuffix(_RANDOM)][1]}
     settings = {"name": name, "seed": seed, "teraflop": teraflop, "quick": quick, "sizes": sizes}
     path = folder / f"{name.replace(' ', '-')}-{seed}.json"
     record = remembered(path, settings, lambda: _run(name, seed, 1e12 * teraflop, quick))
@@ -100,14 +101,13 @@ def _run(name: str, seed: int, operations: float, quick: bool) -> dict:
 
     from pipelines.pretraining.recipes import make_backbone, recipe
 
-    chosen = recipe("bert" if name == _RANDOM else name)
-    preset, changes = _ENCODERS["bert" if name == _RANDOM else name]
+    is_random, name = name.endswith(_RANDOM), name.removesuffix(_RANDOM)
+    chosen = recipe(name)
+    preset, changes = _ENCODERS[name]
     tokenizer, train, held_out = _rows(chosen, quick)
     keras.utils.set_random_seed(seed)
     backbone = make_backbone(preset, tokenizer, _LENGTH, {**_SIZES, **_dropout(preset, 0.0), **changes})
-    record = (
-        {} if name == _RANDOM else _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, operations)
-    )
+    record = {} if is_random else _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, operations)
     record["accuracy"] = {task: _fine_tuned(backbone, preset, tokenizer, chosen, task, seed, quick) for task in _TASKS}
     return record
 
@@ -268,35 +268,37 @@ def _summarised(runs: list[dict]) -> dict[str, dict]:
     return rows
 
 
-def _show(rows: dict, teraflop: float, seeds) -> None:
+def _show(rows: dict, objectives, teraflop: float, seeds) -> None:
     title = f"{teraflop:g} TFLOP of pre-training, {len(seeds)} seeds: mean ± standard deviation"
     table = Table(title=title, box=None, pad_edge=False)
     table.add_column("objective", no_wrap=True)
-    for column in ("tokens", "nats", *_BASELINES, *(f"{task}, %" for task in _TASKS)):
-        wide = column == "nats" or column.endswith("%")  # a mean and a spread, which do not wrap
-        table.add_column(column, justify="right", min_width=11 if wide else 6)
-    for name, row in rows.items():
-        accuracies = [shown(row["accuracy"][task], 1) for task in _TASKS]
-        learnt = [""] * 5
-        if "loss" in row:
-            baselines = [f"{row['baselines'][baseline]:.2f}" for baseline in _BASELINES]
-            learnt = [f"{row['tokens'][0] / 1e6:.1f}M", shown(row["loss"], 2, scale=1), *baselines]
-        table.add_row(name, *learnt, *accuracies)
-    Console(width=100).print(table)
+    for column in ("tokens", "nats", *_BASELINES, *(f"{task}, %: random → learnt" for task in _TASKS)):
+        # Means and spreads, which do not wrap.
+        table.add_column(column, justify="right", min_width=25 if "→" in column else 11 if column == "nats" else 6)
+    for name in objectives:
+        row, start = rows[name], rows[_start(name)]
+        accuracies = [" → ".join(shown(each["accuracy"][task], 1) for each in (start, row)) for task in _TASKS]
+        baselines = [f"{row['baselines'][baseline]:.2f}" for baseline in _BASELINES]
+        table.add_row(name, f"{row['tokens'][0] / 1e6:.1f}M", shown(row["loss"], 2, scale=1), *baselines, *accuracies)
+    Console(width=120).print(table)
 
 
-def draw(rows: dict, path: Path, title: str) -> None:
-    """Draws the accuracies with their spread, a panel a task, as PNG."""
+def draw(rows: dict, objectives, path: Path, title: str) -> None:
+    """Draws the accuracies with their spread, before and after pre-training, a panel a task, as PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    names = list(rows)[::-1]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    names = list(objectives)[::-1]
+    starts = [_start(name) for name in names]
     for axes, task in zip(figure.subplots(1, len(_TASKS), sharey=True), _TASKS):
-        means, spreads = zip(*(rows[name]["accuracy"][task] for name in names))
-        axes.errorbar([100 * m for m in means], names, xerr=[100 * s for s in spreads], fmt="o", capsize=4)
-        axes.axvline(100 * rows[_RANDOM]["accuracy"][task][0], color="0.6", linestyle=":")
-        axes.set(title=task, xlabel="accuracy, %")
+        for shift, sources, label, color in ((0.14, starts, "random weights", "0.6"), (-0.14, names, "learnt", "C0")):
+            means, spreads = zip(*(rows[name]["accuracy"][task] for name in sources))
+            places = [place + shift for place in range(len(names))]
+            values, widths = ([100 * number for number in numbers] for numbers in (means, spreads))
+            axes.errorbar(values, places, xerr=widths, fmt="o", capsize=4, color=color, label=label)
+        axes.set(title=task, xlabel="accuracy, %", yticks=range(len(names)), yticklabels=names)
         axes.grid(axis="x", alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
     figure.suptitle(title)
     with atomic_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120)

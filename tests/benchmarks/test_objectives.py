@@ -51,21 +51,26 @@ def test_runs_are_remembered_and_shown_as_means_and_spreads(tmp_path, monkeypatc
 
     def run(name, seed, operations, quick):
         made.append((name, seed, operations))
-        return record((0.6 + 0.1 * seed, 0.3), None if name == "random weights" else 4.0 + seed)
+        is_random = name.endswith("from random weights")
+        return record((0.6 + 0.1 * seed, 0.2 if is_random else 0.3), None if is_random else 4.0 + seed)
 
     monkeypatch.setattr(objectives, "_run", run)
     arguments = {"objective": ("bert",), "seed": (0, 1), "output": str(tmp_path)}
     results = objectives.measure(**arguments)
-    assert made == [("random weights", 0, 4e12), ("bert", 0, 4e12), ("random weights", 1, 4e12), ("bert", 1, 4e12)]
-    assert [result.value for result in results] == pytest.approx([0, 0])
+    names = ("bert from random weights", "bert")
+    assert made == [(name, seed, 4e12) for seed in (0, 1) for name in names]
+    assert [result.value for result in results] == pytest.approx([0, 10])
     shown = capsys.readouterr().out
-    assert "65.0 ± 7.1" in shown and "4.50 ± 0.71" in shown
+    assert "65.0 ± 7.1 → 65.0 ± 7.1" in shown and "20.0 ± 0.0 → 30.0 ± 0.0" in shown and "4.50 ± 0.71" in shown
     assert (tmp_path / "objectives.png").read_bytes().startswith(b"\x89PNG")
     # Nothing runs again but what was asked for otherwise.
     objectives.measure(**arguments)
     assert len(made) == 4
     objectives.measure(**arguments, teraflop=5.0)
     assert len(made) == 8
+    # SpanBERT's encoder and vocabulary are BERT's: it starts from the same random weights.
+    objectives.measure(**{**arguments, "objective": ("spanbert",)}, teraflop=5.0)
+    assert made[8:] == [("spanbert", 0, 5e12), ("spanbert", 1, 5e12)]
     assert json.loads((tmp_path / "bert-1.json").read_text())["settings"]["teraflop"] == 5.0
 
 

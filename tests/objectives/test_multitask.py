@@ -211,6 +211,29 @@ def test_continual_stages_add_tasks_and_keep_their_iterations():
     assert (continual_schedule(iterations, seed=3) != schedule).any()
 
 
+def test_a_right_candidate_without_a_rival_does_not_count():
+    (ranking,) = Pretrainer(topic_backbone(), [Ranking("rank", dropout=0.0)]).objectives
+    labels = {"rank": np.array([1, 1, 0, 1, -1]), "rank/query": np.array([4, 5, 5, 6, 6])}
+    np.testing.assert_array_equal(to_numpy(ranking.counted({}, tensors(labels))), [0, 1, 0, 0, 0])
+
+
+@pytest.mark.learns
+def test_candidates_are_ranked(tmp_path):
+    # Three texts a query, the right one of topic 0.
+    def batches(seed, queries=96):
+        random = np.random.default_rng(seed)
+        topics = np.array([random.permutation([0, *random.choice(np.arange(1, TOPICS), 2)]) for _ in range(queries)])
+        numbers = np.repeat(np.arange(queries), 3)
+        labels = {"rank": (topics.ravel() == 0).astype("int32"), "rank/query": numbers}
+        token_ids, _ = topic_rows(3 * queries, seed=seed, topics=topics.ravel())
+        return Batches(token_ids, labels, 32, groups=numbers, seed=seed)
+
+    pretrainer = Pretrainer(topic_backbone(), [Ranking("rank")])
+    config = FitConfig(epochs=4, learning_rate=1e-2, monitor="val_loss")
+    history = fit(pretrainer, batches(0), batches(1), config, tmp_path, verbose=0)
+    assert history["val_rank_accuracy"][-1] > 0.9 > 2 / 3
+
+
 @pytest.mark.learns
 def test_one_encoder_learns_two_tasks(tmp_path):
     rows = (256, 256)

@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.models.tiny import tiny
-from tests.objectives.rows import SPECIAL_IDS, rows_of
+from tests.objectives.rows import CLS, SEP, SPECIAL_IDS, rows_of
 from tests.objectives.test_corruption import bert, corrupted
 from tests.objectives.topics import TOPICS, VOCABULARY_SIZE, WORDS, topic_backbone, topic_batches, topic_rows
 from tests.support import check_gradients_reach, gradients_of, to_numpy
@@ -14,6 +15,7 @@ from tests.support.tensors import assert_close
 from tfmodels.models import PermutationLM
 from tfmodels.objectives import (
     CorruptedBatches,
+    Frame,
     InfoWord,
     MaskedLanguageModel,
     MaskedText,
@@ -22,13 +24,15 @@ from tfmodels.objectives import (
     PermutationPretrainer,
     PermutedText,
     Pretrainer,
+    SegmentPair,
     SentenceOrder,
     SpanBoundary,
     SpanMasking,
     SpanReplacement,
+    SwappedSegments,
 )
 from tfmodels.objectives.objectives import SpanBoundaryHead
-from tfmodels.training import FitConfig, fit
+from tfmodels.training import Batches, FitConfig, fit
 
 V, D = 60, 14
 
@@ -262,6 +266,31 @@ def test_masked_language_model_beats_the_unigram_baseline_and_sentence_order_is_
     assert loss < 0.6 * baseline and loss > 0.9 * np.log(WORDS), (loss, baseline)
     majority = max(labels[1].mean(), 1 - labels[1].mean())
     assert history["val_sentence_order_accuracy"][-1] > 0.95 > majority
+
+
+@pytest.mark.learns
+def test_the_order_of_sentences_is_learnt_from_the_rows_that_tell_it(tmp_path):
+    # The k-th sentence of every document begins with the k-th of six words; the other words say nothing.
+    first, others = len(SPECIAL_IDS), len(SPECIAL_IDS) + 6
+
+    def batches(count, seed):
+        random = np.random.default_rng(seed)
+        documents = [
+            [[first + k, *(others + random.integers(12, size=2)).tolist()] for k in range(6)] for _ in range(count)
+        ]
+        rows = list(SegmentPair(Frame(32, CLS, SEP), SwappedSegments()).examples(documents, random))
+        token_ids, segment_ids = (
+            tf.ragged.constant([getattr(row, name) for row in rows]) for name in ("token_ids", "segment_ids")
+        )
+        labels = np.array([row.label for row in rows], "int32")
+        return Batches(token_ids, {"sentence_order": labels}, 32, segment_ids=segment_ids, seed=seed)
+
+    keras.utils.set_random_seed(0)
+    backbone = topic_backbone(vocabulary_size=others + 12, num_layers=2, max_sequence_length=32)
+    held_out, config = batches(100, 1), FitConfig(epochs=7, learning_rate=5e-3, monitor="val_loss")
+    history = fit(Pretrainer(backbone, [SentenceOrder()]), batches(400, 0), held_out, config, tmp_path, verbose=0)
+    share = held_out.targets["sentence_order"].mean()
+    assert history["val_sentence_order_accuracy"][-1] > 0.95 > max(share, 1 - share)
 
 
 @pytest.mark.learns

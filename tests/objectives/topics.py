@@ -12,10 +12,10 @@ TOPICS, WORDS = 6, 3
 VOCABULARY_SIZE = len(SPECIAL_IDS) + TOPICS * WORDS
 
 
-def topic_rows(rows, seed=0):
+def topic_rows(rows, seed=0, topics=None):
     """Ragged token ids of 9 to 14 tokens with [CLS] and [SEP], and each row's topic."""
     random = np.random.default_rng(seed)
-    topics = random.integers(TOPICS, size=rows)
+    topics = random.integers(TOPICS, size=rows) if topics is None else topics
     texts = [
         [CLS, *(len(SPECIAL_IDS) + WORDS * topic + random.integers(WORDS, size=random.integers(7, 13))), SEP]
         for topic in topics

@@ -61,6 +61,26 @@ SIZES = {
         "max_position_embeddings": 13,
         "hidden_act": "relu",
     },
+    "gelu by its hyperbolic tangent": {
+        "vocab_size": 47,
+        "embedding_size": 18,
+        "hidden_size": 18,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 21,
+        "max_position_embeddings": 13,
+        "hidden_act": "gelu_new",
+    },
+    "silu": {
+        "vocab_size": 49,
+        "embedding_size": 7,
+        "hidden_size": 10,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 17,
+        "max_position_embeddings": 13,
+        "hidden_act": "silu",
+    },
 }
 
 
@@ -74,6 +94,7 @@ class TestElectra(FamilyChecks):
         theirs, batch = self.make("Model", sizes), self.batch(sizes)
         ours, name = save_and_load(theirs, tmp_path), f"ElectraModel, embeddings of {sizes['embedding_size']}"
         assert type(ours) is ElectraBackbone
+        assert ours.count_params() == sum(p.numel() for p in theirs.parameters())
         expected = reference_outputs(theirs, batch, output_hidden_states=True)
         actual = to_numpy(ours.with_intermediates()(batch))
         check_parity(

@@ -39,6 +39,14 @@ SIZES = {
         "layer_norm_eps": 1e-3,
         "mem_len": 9,
     },
+    "two heads, silu": {
+        "vocab_size": 47,
+        "d_model": 18,
+        "n_layer": 1,
+        "n_head": 2,
+        "d_inner": 23,
+        "ff_activation": "silu",
+    },
 }
 HEADS = {
     "XLNetLMHeadModel": {},
@@ -190,15 +198,15 @@ def test_heads_equal_transformers(class_name, sizes, tmp_path):
     )
 
 
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("class_name", ["XLNetModel", *HEADS])
-def test_transformers_loads_what_we_save(class_name, tmp_path):
-    sizes = SIZES["one head, relu, clamped distances, short memory"]
+def test_transformers_loads_what_we_save(class_name, sizes, tmp_path):
     ours = randomise(save_and_load(xlnet(class_name, sizes, **HEADS.get(class_name, {})), tmp_path / "theirs"))
     tfmodels.to_hf(ours, tmp_path / "ours")
     theirs, report = getattr(transformers, class_name).from_pretrained(tmp_path / "ours", output_loading_info=True)
     missing = [key for key in report["missing_keys"] if key != "lm_loss.weight"]
     assert missing == report["unexpected_keys"] == report["mismatched_keys"] == []
-    for name in ("clamp_len", "mem_len", "reuse_len", "ff_activation", "layer_norm_eps"):
+    for name in {"clamp_len", "mem_len", "reuse_len", "ff_activation", "layer_norm_eps"} & set(sizes):
         assert getattr(theirs.config, name) == sizes[name]
     batch = batch_of_pairs()
     batch["padding_mask"][1] = True

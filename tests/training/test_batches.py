@@ -1,5 +1,7 @@
 """Batches by length: all rows, in an order that can be repeated, with little padding."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -108,6 +110,34 @@ def test_lengths_are_the_first_bucket_that_fits():
 def test_a_row_that_fills_a_bucket_is_not_padded(longest):
     batches = Batches(tf.ragged.constant([[1] * longest]), {}, 1)
     assert next(iter(batches.dataset()))[0]["token_ids"].shape == (1, longest)
+
+
+def test_groups_stay_together():
+    groups = np.repeat(np.arange(20), np.random.default_rng(0).integers(1, 4, 20))
+    ragged = tf.ragged.constant([[4] * (1 + n % 9) for n in range(len(groups))])
+    batches = Batches(ragged, {"group": groups, "row": np.arange(len(groups))}, 7, groups=groups, seed=3)
+    for epoch in range(3):
+        plan = batches.plan(epoch)
+        assert len(plan) == len(batches) == 10 and max(map(len, plan)) <= 7
+        assert sorted(np.concatenate(plan).tolist()) == list(range(len(groups)))
+        where = {}
+        for number, rows in enumerate(plan):
+            for group in groups[rows]:
+                assert where.setdefault(group, number) == number
+    in_order = [targets["row"].numpy() for _, targets in batches.in_order()]
+    assert len(in_order) == 10 and np.concatenate(in_order).tolist() == list(range(len(groups)))
+    assert all(groups[one[-1]] != groups[two[0]] for one, two in itertools.pairwise(in_order))
+    again = batches.with_targets({"more": groups})
+    np.testing.assert_array_equal(np.concatenate(again.plan(1)), np.concatenate(batches.plan(1)))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [([0, 1, 0], "sort the rows by their group"), ([2, 2, 2], "3 rows does not fit a batch of 2: raise batch_size")],
+)
+def test_groups_that_cannot_stay_together_are_refused(groups, message):
+    with pytest.raises(UserError, match=message):
+        Batches(tf.ragged.constant([[1]] * 3), {}, 2, groups=np.array(groups))
 
 
 def test_what_makes_no_batches_is_refused():

@@ -114,7 +114,8 @@ class Ranking(_PooledObjective):
     """The right candidate among those of one query (arXiv:1901.11504, equations 5 and 8).
 
     It reads its target, int[B]: 1 at the right candidate, 0 at the others, -1 unknown; and "TARGET/query", int[B], a
-    number that the rows of one query share. Candidates are compared within a batch.
+    number that the rows of one query share. Candidates are compared within a batch, where `Batches` keeps those of one
+    query together by its `groups`; a right candidate without a rival there has nothing to learn and does not count.
 
     Args:
         target: The target's name, which also names the objective.
@@ -126,12 +127,17 @@ class Ranking(_PooledObjective):
     use_bias = False
 
     def counted(self, inputs, targets):
-        return ops.cast(ops.equal(targets[self.target], 1), "float32")
+        rivals = self._together(targets) & ops.equal(targets[self.target], 0)[None, :]
+        return ops.cast(ops.equal(targets[self.target], 1) & ops.any(rivals, axis=1), "float32")
+
+    def _together(self, targets):
+        """bool[B, B]: the known candidates (second axis) of each row's query."""
+        queries = targets[f"{self.target}/query"]
+        return ops.equal(queries[:, None], queries[None, :]) & (targets[self.target] >= 0)[None, :]
 
     def measure(self, outputs, inputs, targets, backbone, training):
-        labels, queries = targets[self.target], targets[f"{self.target}/query"]
         scores = self.project(outputs, training)[:, 0]  # [B]
-        together = ops.equal(queries[:, None], queries[None, :]) & (labels >= 0)[None, :]  # [B, B]
+        together = self._together(targets)
         among = ops.where(together, scores[None, :], -1e30)
         nats = ops.logsumexp(among, axis=1) - scores
         right = self.counted(inputs, targets)

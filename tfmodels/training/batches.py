@@ -36,9 +36,13 @@ class Batches:
             default pads to the next multiple of 8. Give a few buckets where every new shape means a compilation.
         features: Further inputs, as `targets`, for models that take more than tokens; a ragged one is padded with zeros
             to its own longest row in the batch, rounded up to a multiple of 8.
+        groups: int[rows], a number for every row; rows of one number follow each other and come in one batch, such as
+            the candidates of a query that are compared with each other. A batch has as many groups as the largest one
+            leaves room for, so that it may have fewer rows than `batch_size`. The default is a group for every row.
         seed: Decides the order.
 
     Raises:
+        UserError: Rows of a group do not follow each other, or are more than a batch has.
         ValueError: There are no rows, a row is longer than the last bucket, or a target or a feature has another number
             of rows.
     """
@@ -52,6 +56,7 @@ class Batches:
         segment_ids: tf.RaggedTensor | None = None,
         bucket_lengths: Sequence[int] | None = None,
         features: Mapping[str, np.ndarray | tf.RaggedTensor] | None = None,
+        groups: np.ndarray | None = None,
         seed: int = 0,
     ):
         self.token_ids = tf.cast(token_ids, tf.int32)
@@ -74,6 +79,8 @@ class Batches:
             raise ValueError(
                 f"a row of {self.lengths.max()} tokens is longer than the last bucket, {bucket_lengths[-1]}."
             )
+        self.groups = np.arange(len(self.lengths)) if groups is None else np.asarray(groups)
+        self._bounds, self._groups_a_batch = _bounds_of(self.groups, len(self.lengths), batch_size)
 
     def check(self, backbone) -> None:
         """Makes sure that a backbone can read every row.
@@ -99,18 +106,25 @@ class Batches:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-(len(self._bounds) - 1) // self._groups_a_batch)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of every batch of an epoch, in order."""
         random = np.random.default_rng((self.seed, epoch))
-        rows = random.permutation(len(self.lengths))
-        batches = []
-        for start in range(0, len(rows), self.batch_size * _POOL):
-            pool = rows[start : start + self.batch_size * _POOL]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        groups = random.permutation(len(self._bounds) - 1)
+        lengths = np.maximum.reduceat(self.lengths, self._bounds[:-1])
+        batches, size = [], self._groups_a_batch
+        for start in range(0, len(groups), size * _POOL):
+            pool = groups[start : start + size * _POOL]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += [self._rows_of(pool[i : i + size]) for i in range(0, len(pool), size)]
         return [batches[i] for i in random.permutation(len(batches))]
+
+    def _rows_of(self, groups) -> np.ndarray:
+        """The row numbers of groups."""
+        if len(self._bounds) > len(self.lengths):  # a group for every row
+            return groups
+        return np.concatenate([np.arange(self._bounds[group], self._bounds[group + 1]) for group in groups])
 
     def dataset(self, first_epoch: int = 0, epochs: int = 1) -> tf.data.Dataset:
         """The batches `(inputs, targets)` of the epochs from `first_epoch` up to, not including, `epochs`."""
@@ -123,9 +137,9 @@ class Batches:
 
     def in_order(self) -> tf.data.Dataset:
         """The batches `(inputs, targets)` of all rows in the order that they were given in."""
-        starts = range(0, len(self.lengths), self.batch_size)
         rows = np.arange(len(self.lengths))
-        dataset = self._batches(lambda: (rows[start : start + self.batch_size] for start in starts))
+        starts = self._bounds[: -1 : self._groups_a_batch]
+        dataset = self._batches(lambda: iter(np.split(rows, starts[1:])))
         # Keras would look for one batch more, and the means that count batches would count it.
         return dataset.apply(tf.data.experimental.assert_cardinality(len(starts)))
 
@@ -138,6 +152,7 @@ class Batches:
             segment_ids=self.segment_ids,
             bucket_lengths=self.bucket_lengths,
             features=self.features,
+            groups=self.groups,
             seed=self.seed,
         )
 
@@ -214,6 +229,19 @@ class Batches:
             gathered = tf.gather(values, rows)
             targets[name] = pad(gathered) if isinstance(gathered, tf.RaggedTensor) else gathered
         return inputs, targets
+
+
+def _bounds_of(groups: np.ndarray, rows: int, batch_size: int) -> tuple[np.ndarray, int]:
+    """Where each group begins, and the last one ends; and how many groups a batch has."""
+    if groups.shape != (rows,):
+        raise ValueError(f"groups {groups.shape} must be a number for each of the {rows} rows.")
+    bounds = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1], [True]]))
+    if len(np.unique(groups)) < len(bounds) - 1:
+        raise UserError("rows of one group must follow each other: sort the rows by their group.")
+    largest = int(np.diff(bounds).max())
+    if largest > batch_size:
+        raise UserError(f"a group of {largest} rows does not fit a batch of {batch_size}: raise batch_size.")
+    return bounds, batch_size // largest
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
