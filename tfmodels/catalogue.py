@@ -449,7 +449,8 @@ ROWS = (
     ),
     _there(
         ("P8", "ERNIE 1.0 / 2.0 (Baidu)", "arXiv:1904.09223, arXiv:1907.12412"),
-        "the encoders, their masks and four tasks in stages; tasks that want more than text are left out",
+        "the encoders, their masks and four tasks in stages; left out are tasks that want more than text, and which "
+        "tokens stand elsewhere in their document",
         [
             "tfmodels/models/ernie.py",
             "tfmodels/objectives/choosing.py",

@@ -40,7 +40,7 @@ SIZES = {
         "mem_len": 9,
     },
     "two heads, silu": {
-        "vocab_size": 47,
+        "vocab_size": 51,
         "d_model": 18,
         "n_layer": 1,
         "n_head": 2,

@@ -9,8 +9,10 @@ WORST: dict[str, float] = {}
 def check_parity(name, ours, theirs, *, tolerance=1e-5):
     """Outputs and gradients equal a reference's.
 
-    The difference of two arrays is measured against the largest magnitude of the reference, or against 1 where that
-    is less, so that a gradient of 1e-9 is held to an absolute 1e-5 and a logit of 20 to a relative one.
+    The difference of two arrays is measured against the largest magnitude of the reference; where that is small,
+    against a tenth of the largest of all arrays that are compared, or against 1, whichever is less. So a logit of 20 is
+    held to a relative 1e-5, the gradients of a mean loss are not all called 0, and one that is 0 but for rounding, as
+    that of a key's bias, is held to what the others beside it are.
 
     Args:
         name: What is compared, for the report.
@@ -21,11 +23,13 @@ def check_parity(name, ours, theirs, *, tolerance=1e-5):
     assert set(ours) == set(theirs), f"{name}: {set(ours) ^ set(theirs)} are on one side only"
     assert ours, f"{name}: nothing to compare"
     failed = []
+    largest = max(np.abs(np.asarray(value, "float64")).max(initial=0) for value in theirs.values())
     for key, value in ours.items():
         value, reference = np.asarray(value, "float64"), np.asarray(theirs[key], "float64")
         assert value.shape == reference.shape, f"{name}: {key} has shape {value.shape}, expected {reference.shape}"
         assert np.isfinite(value).all() and np.isfinite(reference).all(), f"{name}: {key} is not finite"
-        difference = np.abs(value - reference).max(initial=0) / max(1.0, np.abs(reference).max(initial=0))
+        scale = max(np.abs(reference).max(initial=0), min(1.0, 0.1 * largest)) or 1.0
+        difference = np.abs(value - reference).max(initial=0) / scale
         WORST[name] = max(WORST.get(name, 0.0), float(difference))
         if difference > tolerance:
             failed.append(f"{key} by {difference:.3g}")
