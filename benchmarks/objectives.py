@@ -298,7 +298,7 @@ def draw(rows: dict, objectives, path: Path, title: str) -> None:
             axes.errorbar(values, places, xerr=widths, fmt="o", capsize=4, color=color, label=label)
         axes.set(title=task, xlabel="accuracy, %", yticks=range(len(names)), yticklabels=names)
         axes.grid(axis="x", alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     with atomic_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
