@@ -154,10 +154,21 @@ class _CountWords(beam.CombineFn):
         return counts
 
 
+def check_preprocessor(folder: str) -> None:
+    """Makes sure that there is a saved `TextPreprocessor` in a folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not fileio.exists(f"{folder}/{_CONFIG_FILE}"):
+        raise UserError(f"{folder} has no {_CONFIG_FILE}: give a folder that a run made, or a saved preprocessor.")
+
+
 def _digest_of(folder: str) -> str:
+    """The content of a folder with a tokeniser, without the weights beside it."""
     with local_copy(folder) as local:
-        files = sorted(path for path in Path(local).rglob("*") if path.is_file() and path.suffix != ".safetensors")
-        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        files = [path for path in sorted(Path(local).iterdir()) if path.suffix not in (".safetensors", ".keras")]
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files if path.is_file())).hexdigest()
 
 
 def _write_counts(counts: dict[bytes, int], target: str) -> None:
@@ -432,9 +443,8 @@ def _int64(numbers) -> tf.train.Feature:
 
 @functools.lru_cache(maxsize=1)
 def _preprocessor(uri: str) -> TextPreprocessor:
+    check_preprocessor(uri)
     with local_copy(uri) as folder:
-        if not (Path(folder) / _CONFIG_FILE).exists():
-            raise UserError(f"{uri} has no {_CONFIG_FILE}: give a folder that a run made, or a saved preprocessor.")
         return TextPreprocessor.load(folder)
 
 

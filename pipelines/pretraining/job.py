@@ -108,6 +108,7 @@ def pipeline_config(job: JobConfig):
     import tfmodels
     from pipelines.components.baseline_gate import BASELINES
     from pipelines.components.configuration import from_dict
+    from pipelines.pretraining.components import check_preprocessor
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
     from pipelines.pretraining.entities import check_entities
     from pipelines.pretraining.recipes import RECIPES, check_encoder, recipe
@@ -135,6 +136,8 @@ def pipeline_config(job: JobConfig):
     # What could not be saved in the end is refused here too.
     check_configuration(backbone, published.config.replace(**chosen.overrides, **config.encoder.overrides))
     _check_rows(config.rows)
+    if config.vocabulary.folder is not None:
+        check_preprocessor(config.vocabulary.folder)
     if config.rows.within_documents and not chosen.packs_documents:
         packing = ", ".join(name for name, other in RECIPES.items() if other.packs_documents)
         raise UserError(

@@ -784,6 +784,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
     results = json.loads((output / "results.json").read_text())
     assert results["judgement"]["loss"] < results["judgement"]["baselines"]["unigram"]
     assert results["recipe"]["precision"] in ("float32", "bfloat16")
+    assert results["fit_tokens"] == 10 * results["tokens"]
     assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert check_savedmodel(results["pushed"]["path"], latency_seconds=0.05).passed
 
@@ -858,6 +859,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             {"objective": "roberta", "rows": {"format": "doc_sentences", "within_documents": True}},
             "rows of several documents, which roberta does not have",
         ),
+        ({"vocabulary": {"folder": "nowhere"}}, "nowhere has no preprocessor.json: give a folder that a run made"),
         ({"rows": {"masked": 15}}, "rows.masked=15: give the fraction of the tokens to predict"),
         ({"rows": {"masked": 0.0}}, "rows.masked=0.0: give the fraction"),
         ({"rows": {"copies": 0}}, "rows.copies=0: give at least 1"),
@@ -925,6 +927,18 @@ def test_other_vectors_of_the_entities_are_another_training(tmp_path):
         trained = next(part for part in create_pipeline(config).components if part.id == "Trainer")
         given = json.loads(trained.exec_properties["custom_config"])
         seen.append(trainer._training_directory(given, []).name)
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_another_tokeniser_in_the_same_folder_is_another_vocabulary(preprocessors, tmp_path):
+    folder, seen = tmp_path / "encoder", []
+    for name in ("bert", "bert", "roberta"):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(preprocessors[name], folder)
+        (folder / "model.safetensors").write_bytes(bytes(len(seen)))
+        settings = {"objective": "bert", "size": 90, "lowercase": True, "sequence_length": 32, "folder": str(folder)}
+        channel = components.Channel(type=standard_artifacts.Examples)
+        seen.append(components.Vocabulary(channel, **settings).exec_properties["settings"])
     assert seen[0] == seen[1] != seen[2]
 
 
