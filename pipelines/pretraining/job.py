@@ -84,11 +84,11 @@ def for_corpus(config, corpus: Path, report: CorpusReport):
     """
     from pipelines.pretraining.recipes import recipe
 
-    held_out = report.documents["validation"]
-    if held_out < 2 and recipe(config.objective).pairs_documents:
+    lonely = [split for split, count in report.documents.items() if count < 2]
+    if lonely and recipe(config.objective).pairs_documents:
         raise UserError(
-            f"{config.objective} pairs a document with others, and only {held_out} is held out: raise --validation, "
-            "give more text, or choose an objective without such pairs."
+            f"{config.objective} pairs a document with others, and there is only one for {lonely[0]}: give more text, "
+            "another --validation, or choose an objective without such pairs."
         )
 
     def filled(most: int, split: str) -> int:

@@ -1004,17 +1004,16 @@ def test_a_small_corpus_has_few_shards(tmp_path):
         assert config.paths.corpus == str(tmp_path / "documents")
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_documents_that_have_no_other_to_be_paired_with_are_told_before_anything_runs(tmp_path, name):
+def test_documents_that_have_no_other_to_be_paired_with_are_told_before_anything_runs(tmp_path, name, split):
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
     from pipelines.pretraining.job import for_corpus
 
     config = PretrainingConfig(PathsConfig("", "", "", ""), name)
-    report = dataclasses.replace(REPORT, documents={"train": 24, "validation": 1})
+    report = dataclasses.replace(REPORT, documents={"train": 24, "validation": 2, split: 1})
     if name in ("bert", "nezha", "ernie", "ernie_thu", "unilm", "ernie2"):
-        with pytest.raises(
-            UserError, match=f"{name} pairs a document with others, and only 1 is held out: raise --val"
-        ):
+        with pytest.raises(UserError, match=f"{name} pairs a document with others, and there is only one for {split}"):
             for_corpus(config, tmp_path, report)
     else:
         assert for_corpus(config, tmp_path, report).rows.shards == 1
