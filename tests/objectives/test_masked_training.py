@@ -133,7 +133,8 @@ def test_a_text_of_one_sentence_gives_halves_so_that_the_rate_holds():
         documents, np.random.default_rng(0)
     ):
         labels.append(row.label)
-    assert len(labels) == 3000 and stats.binomtest(sum(labels), 3000, 1 / 6).pvalue > SIGNIFICANCE
+    # What another document displaces comes again, as a smaller row.
+    assert len(labels) > 3000 and stats.binomtest(sum(labels), len(labels), 1 / 6).pvalue > SIGNIFICANCE
 
 
 def unilm_pretrainer(**overrides):
