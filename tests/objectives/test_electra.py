@@ -209,9 +209,9 @@ def electra_batches(rows, seed=0):
     return topic_batches(rows, seed, choose=TokenMasking(0.3, 4), replace=MaskReplacement(MASK))
 
 
-def fit_electra(pretrainer, directory, epochs, learning_rate=1e-2):
+def fit_electra(pretrainer, directory, epochs, learning_rate=1e-2, rows=512):
     config = FitConfig(epochs=epochs, learning_rate=learning_rate, monitor="val_discriminator_loss")
-    return fit(pretrainer, electra_batches(512), electra_batches(128, 1), config, directory, verbose=0)
+    return fit(pretrainer, electra_batches(rows), electra_batches(128, 1), config, directory, verbose=0)
 
 
 def assert_finds_what_is_replaced(history):
@@ -227,12 +227,12 @@ def assert_finds_what_is_replaced(history):
 
 @pytest.mark.learns
 def test_the_discriminator_beats_calling_every_token_original(tmp_path):
-    # When learning begins depends on the first weights: of the seeds 0 to 3 with this one soonest, after 4 epochs; with
-    # two others after 7, and with one hardly in 20.
+    # How far it comes depends on the first weights: of the seeds 1 to 3 this one finds 94 of 100 tokens out after 7
+    # epochs, the others 84 in all 16.
     random.seed(1)
     generator = MaskedLM(topic_backbone(hidden_dim=6, intermediate_dim=8, num_layers=1))
     pretrainer = ElectraPretrainer(generator, ReplacedTokenDetector(topic_backbone()), discriminator_weight=5.0)
-    history = fit_electra(pretrainer, tmp_path, 12)
+    history = fit_electra(pretrainer, tmp_path, 16, rows=1024)
     assert_finds_what_is_replaced(history)
 
 

@@ -75,7 +75,7 @@ def pretrainer():
 class _Electra(ElectraPretrainer):
     """With samples that are no draws, so that parts have those of the batch."""
 
-    def replace(self, logits, inputs, targets):
+    def replace(self, logits, inputs, targets, training=True):
         sampled = (targets["labels"] * 7 + 1) % V
         original, token_ids = (
             put_at_positions(inputs["token_ids"], targets["positions"], targets["weights"], ids)
