@@ -104,7 +104,7 @@ def _run(name: str, seed: int, operations: float, quick: bool) -> dict:
     is_random, name = name.endswith(_RANDOM), name.removesuffix(_RANDOM)
     chosen = recipe(name)
     preset, changes = _ENCODERS[name]
-    tokenizer, train, held_out = _rows(chosen, quick)
+    tokenizer, train, held_out = _rows(name, 40 if quick else 1)
     keras.utils.set_random_seed(seed)
     backbone = make_backbone(preset, tokenizer, _LENGTH, {**_SIZES, **_dropout(preset, 0.0), **changes})
     record = {} if is_random else _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, operations)
@@ -118,20 +118,19 @@ def _dropout(preset: str, rate: float) -> dict:
     return {name: rate for name in ("dropout", "attention_dropout") if hasattr(config, name)}
 
 
-def _rows(chosen, quick: bool):
-    """The recipe's tokeniser and rows of the essays: to learn from, and held out."""
-    return _made_rows(chosen.vocabulary, chosen.row_format, chosen.pairing, 40 if quick else 1)
-
-
 @functools.cache
-def _made_rows(vocabulary, row_format, pairing, thinned: int):
+def _rows(name: str, thinned: int):
+    """An objective's tokeniser and rows, of one paragraph in so many: to learn from, and held out."""
     import numpy as np
     import tensorflow as tf
 
+    from pipelines.pretraining.recipes import recipe
     from tfmodels import datasets
     from tfmodels.objectives import Frame
     from tfmodels.text import split_sentences
 
+    chosen = recipe(name)
+    vocabulary = chosen.vocabulary
     paragraphs = dict.fromkeys(text for essay in datasets.english_prose() for text in essay.split("\n\n"))
     paragraphs = list(paragraphs)[::thinned]
     parts = [[], []]
@@ -142,8 +141,7 @@ def _made_rows(vocabulary, row_format, pairing, thinned: int):
         source = vocabulary.counter(True)
         source.add(parts[0])
     tokenizer = vocabulary.train(source, _VOCABULARY // (8 if thinned > 1 else 1), True)
-    frame = Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id, vocabulary.format)
-    form = row_format(frame) if pairing is None else row_format(frame, pairing)
+    form = chosen.rows(Frame(_LENGTH, tokenizer.cls_token_id, tokenizer.sep_token_id, vocabulary.format))
     made = []
     for part in parts:
         sentences = [found for paragraph in part if (found := split_sentences(paragraph))]

@@ -233,7 +233,7 @@ def rare_batches(rows, seed=0):
     return Batches(ids, {"row": np.arange(rows), "word_starts": starts}, 32, bucket_lengths=[7], seed=seed)
 
 
-def rare_language(with_notes, directory, rows, epochs, seed=0, **settings):
+def rare_language(with_notes, directory, rows, epochs, seed=0, micro_batches=1, **settings):
     """A pretrainer for the language, its rare words, and what trains it."""
     keras.utils.set_random_seed(seed)
     size = FIRST_RARE + 15 + 16
@@ -246,12 +246,21 @@ def rare_language(with_notes, directory, rows, epochs, seed=0, **settings):
         corruption, notes = WithNotes(corruption, rare), NoteDictionary(len(rare), 24, decay=0.3)
     pretrainer = Pretrainer(backbone, [MaskedLanguageModel()], notes=notes)
     train = CorruptedBatches(batches, corruption, special_ids=SPECIAL_IDS)
-    config = FitConfig(epochs=epochs, learning_rate=1e-2)
+    config = FitConfig(epochs=epochs, learning_rate=1e-2, micro_batches=micro_batches)
     return (
         pretrainer,
         rare,
         lambda *callbacks: fit(pretrainer, train, None, config, directory, callbacks=callbacks, verbose=0),
     )
+
+
+def test_parts_of_a_batch_would_take_other_notes_and_are_refused(tmp_path):
+    pretrainer, _, train = rare_language(True, tmp_path, rows=480, epochs=1, micro_batches=2)
+    before = pretrainer.get_weights()
+    with pytest.raises(UserError, match="notes on rare words are taken of whole batches: train with micro_batches=1"):
+        train()
+    for ours, theirs in zip(pretrainer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.learns

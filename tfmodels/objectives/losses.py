@@ -122,7 +122,7 @@ def gumbel_sample(logits, seed):
 
     Args:
         logits: float[..., V].
-        seed: A `keras.random.SeedGenerator`.
+        seed: A `keras.random.SeedGenerator`, or a number for the same noise every time.
 
     Returns:
         int32[...].
