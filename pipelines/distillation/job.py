@@ -171,7 +171,7 @@ def pipeline_config(
 def _checked_student(config, teacher: Teacher, preprocessor, epochs: int | None):
     """The student's configuration with what follows from the teacher's, and the teacher's outputs that it reads."""
     from pipelines.components.losses import make_losses, teacher_outputs
-    from pipelines.text_classification.sources import check_widths
+    from pipelines.text_classification.sources import starts_like_teacher
     from pipelines.text_classification.trainer import build_student
     from tfmodels.distillation import Distiller
     from tfmodels.registry import describe_model
@@ -209,11 +209,8 @@ def _checked_student(config, teacher: Teacher, preprocessor, epochs: int | None)
             f"raise its max_sequence_length, or give --sequence-length {longest}."
         )
     sizes, of_teacher = model.backbone.config, teacher.task.backbone.config
-    if student.embed_like_teacher:
-        check_widths(sizes, of_teacher)
-    elif student.embed_like_teacher is None:
-        width = getattr(sizes, "embedding_dim", None) or sizes.hidden_dim
-        student = dataclasses.replace(student, embed_like_teacher=not is_pretrained and width <= of_teacher.hidden_dim)
+    asked = False if student.embed_like_teacher is None and is_pretrained else student.embed_like_teacher
+    student = dataclasses.replace(student, embed_like_teacher=starts_like_teacher(asked, sizes, of_teacher))
     losses = [make_losses(stage.losses, sizes.num_layers, of_teacher.num_layers) for stage in student.stages]
     for of_stage in losses:
         Distiller(model, teacher.task, of_stage)  # It refuses what the models do not have.

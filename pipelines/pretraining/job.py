@@ -147,7 +147,7 @@ def pipeline_config(job: JobConfig):
     if config.encoder.generator and not chosen.generates:
         generating = ", ".join(name for name, other in RECIPES.items() if other.generates)
         raise UserError(
-            f"{config.objective} has no generator: leave encoder.generator out, or choose one of {generating}."
+            f"{config.objective} takes no generator: leave encoder.generator out, or choose one of {generating}."
         )
     if config.rows.names is not None:
         if "entity_ids" not in chosen.columns:

@@ -94,7 +94,8 @@ class StudentConfig:
         overrides: Fields of its configuration to change.
         pooling: As the teacher's.
         dropout: fraction of the pooled vector dropped in training.
-        embed_like_teacher: Whether the token vectors start as what the teacher makes of each token alone.
+        embed_like_teacher: Whether the token vectors start as what the teacher makes of each token alone; None does so
+            where they are no wider than the teacher's states.
         stages: The stages of distillation, in order.
     """
 
@@ -111,7 +112,7 @@ class StudentConfig:
     )
     pooling: str = "mean"
     dropout: float = 0.1
-    embed_like_teacher: bool = True
+    embed_like_teacher: bool | None = None
     stages: tuple[StageConfig, ...] = (
         StageConfig(soft_labels=0.0, logits=1.0, hidden_states=1.0, layer_map={"-1": -1}, spans_per_text=4),
     )

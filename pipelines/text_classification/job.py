@@ -135,7 +135,8 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
         )
 
     student = build_student(config.student, len(report.classes), "float32")
-    teacher = sources.check_teacher(config.teacher, config.student, student.backbone.config, length)
+    teacher = sources.check_teacher(config.teacher, length)
+    sources.starts_like_teacher(config.student.embed_like_teacher, student.backbone.config, teacher)
     longest = student.backbone.max_length
     if longest is not None and length > longest:
         raise UserError(

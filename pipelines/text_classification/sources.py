@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
+from pipelines.text_classification.configs import TeacherConfig, TextConfig
 from tfmodels import datasets
 from tfmodels.errors import UserError
 from tfmodels.files import atomic_directory
@@ -46,11 +46,11 @@ def hf_folder(source: str) -> Path | None:
     return None
 
 
-def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config, sequence_length: int) -> Config:
-    """The teacher's configuration, checked: it takes the texts, and its student of these sizes can start from it.
+def check_teacher(teacher: TeacherConfig, sequence_length: int) -> Config:
+    """The teacher's configuration.
 
     Raises:
-        UserError: It does not, or cannot.
+        UserError: It does not take texts of that length.
     """
     folder = hf_folder(teacher.source)
     if folder is None:
@@ -63,23 +63,23 @@ def check_teacher(teacher: TeacherConfig, student: StudentConfig, sizes: Config,
     longest = min(longest, getattr(getattr(config, "kind", None), "max_length", None) or longest)
     if sequence_length > longest:
         raise UserError(f"the teacher takes at most {longest} tokens: give --sequence-length {longest} or less.")
-    if student.embed_like_teacher:
-        check_widths(sizes, config)
     return config
 
 
-def check_widths(student: Config, teacher: Config) -> None:
-    """Checks that a student's token vectors can be made from its teacher's states.
+def starts_like_teacher(asked: bool | None, student: Config, teacher: Config) -> bool:
+    """Whether a student's token vectors are made from its teacher's states: as asked, or where they are no wider.
 
     Raises:
-        UserError: They are wider than those.
+        UserError: They shall be, and are wider than those.
     """
     width = getattr(student, "embedding_dim", None) or student.hidden_dim
-    if width > teacher.hidden_dim:
+    can = width <= teacher.hidden_dim
+    if asked and not can:
         raise UserError(
             f"the student's token vectors of {width} numbers cannot be made from the teacher's {teacher.hidden_dim}: "
-            "lower the student's embedding_dim, or set its embed_like_teacher to false."
+            "lower the student's embedding_dim, or leave its embed_like_teacher out."
         )
+    return can if asked is None else asked
 
 
 def make_preprocessor(text: TextConfig, teacher: TeacherConfig, pairs: bool) -> TextPreprocessor:

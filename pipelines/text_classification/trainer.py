@@ -37,7 +37,7 @@ from pipelines.text_classification.configs import (
     TeacherConfig,
 )
 from pipelines.text_classification.data import SPLITS
-from pipelines.text_classification.sources import hf_folder
+from pipelines.text_classification.sources import hf_folder, starts_like_teacher
 from pipelines.workers import shared
 from serving import export_savedmodel
 from tfmodels.distillation import Distiller, embed_like_teacher, random_spans
@@ -172,7 +172,8 @@ def train_student(
     with strategy.scope():
         student = build(precision)
     started = time.monotonic()
-    if config.embed_like_teacher:
+    sizes = (model.backbone.config for model in (student, teacher))
+    if starts_like_teacher(config.embed_like_teacher, *sizes):
         if states is None:
             progress.info("student: asking the teacher about every token", extra={"passing": True})
         tokenizer = task.preprocessor.tokenizer

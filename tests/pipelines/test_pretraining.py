@@ -766,7 +766,7 @@ def test_the_gate_judges_what_becomes_the_encoder(tmp_path, judgement, baseline,
 def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
     from pipelines.pretraining.job import JobConfig, run_job
     from pipelines.text_classification import sources
-    from pipelines.text_classification.configs import StudentConfig, TeacherConfig, TextConfig
+    from pipelines.text_classification.configs import TeacherConfig, TextConfig
     from pipelines.text_classification.trainer import build_teacher
     from serving import check_savedmodel
     from tfmodels.models import BertConfig
@@ -792,15 +792,18 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
 
     # What --model takes: the encoder with its own tokeniser, under a new head.
     teacher = TeacherConfig(source=str(output / "encoder"))
-    sizes = BertConfig(num_layers=2, hidden_dim=32)
-    sources.check_teacher(teacher, StudentConfig(), sizes, 32)
+    config = sources.check_teacher(teacher, 32)
     preprocessor = sources.make_preprocessor(TextConfig(sequence_length=32), teacher, pairs=False)
     classifier = build_teacher(teacher, 2, "float32")
     assert classifier(preprocessor(["Nobody painted an umbrella."]))["logits"].shape == (1, 2)
     with pytest.raises(UserError, match="at most 32 tokens"):
-        sources.check_teacher(teacher, StudentConfig(), sizes, 64)
+        sources.check_teacher(teacher, 64)
+    narrow, wide = BertConfig(hidden_dim=config.hidden_dim), BertConfig(hidden_dim=32, embedding_dim=64)
+    # A student that is wider than a small encoder's states begins at random, unless more is asked for.
+    assert sources.starts_like_teacher(None, narrow, config) and not sources.starts_like_teacher(None, wide, config)
+    assert not sources.starts_like_teacher(False, narrow, config)
     with pytest.raises(UserError, match="lower the student's embedding_dim"):
-        sources.check_teacher(teacher, StudentConfig(), sizes.replace(embedding_dim=64), 32)
+        sources.starts_like_teacher(True, wide, config)
 
     # Once more: everything comes from the cache, the version stays and the encoder is the same.
     before = (output / "encoder" / "model.safetensors").read_bytes()
@@ -833,7 +836,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             {"objective": "albert", "encoder": {"overrides": {"positions": "relative_key"}}},
             "ALBERT scales 'relative_key' otherwise: it cannot be saved",
         ),
-        ({"encoder": {"generator": {"hidden_dim": 8}}}, "bert has no generator: leave encoder.generator out, or cho"),
+        ({"encoder": {"generator": {"hidden_dim": 8}}}, "bert takes no generator: leave encoder.generator out, or cho"),
         ({"rows": {"within_documents": True}}, "rows of several documents, which bert does not have"),
         ({"objective": "unilm", "encoder": {"overrides": {"num_segments": 2}}}, "unilm sets num_segments=6 itself"),
         (
