@@ -9,8 +9,8 @@ a step. The held-out loss stands beside n-gram models of the same rows. Then eac
 reviews and on the 20 Newsgroups (64 tokens of each text), as the same encoder is that starts from random weights.
 Everything is repeated with other seeds, and nothing is chosen by the rows that judge.
 
-Each trained encoder is a file in the output folder. A run that was stopped goes on from there; two processes with
-different `--seed`s may share a folder.
+The figures of each trained encoder are a file in the output folder. A run that was stopped goes on
+from there; two processes with different `--seed`s may share a folder.
 """
 
 from __future__ import annotations

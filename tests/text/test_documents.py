@@ -87,10 +87,18 @@ def test_files_that_hold_no_text_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "fake.gz").write_bytes(b"not packed")
     with pytest.raises(UserError, match=r"Line 2 of .*latin is not UTF-8"):
         list(read_lines(tmp_path / "latin"))
-    for name in ("absent", ".", "fake.gz"):
+    packed = bytearray(gzip.compress(b"some text\n" * 100, mtime=0))
+    packed[12:20] = b"\xff" * 8
+    (tmp_path / "damaged.gz").write_bytes(packed)
+    for name in ("absent", ".", "fake.gz", "damaged.gz"):
         with pytest.raises(UserError, match="cannot be read"):
             list(read_lines(tmp_path / name))
-    for line, message in (("{", "Line 1 is not JSON"), ("[]", "no text in the field"), ('{"text": 1}', "no text in")):
+    for line, message in (
+        ("{", "Line 1 is not JSON"),
+        ("[" * 100_000, "Line 1 is not JSON"),
+        ("[]", "no text in the field"),
+        ('{"text": 1}', "no text in"),
+    ):
         with pytest.raises(UserError, match=message):
             list(json_documents([line]))
 

@@ -4,7 +4,8 @@ A chooser is called on a batch and a `Draw` and returns the chosen tokens as num
 comes after: whole-word masks are groups of one word, and SpanBERT replaces a group alike.
 
 Every chooser keeps to its budget, `rate` of the row's tokens that are neither special nor padding (at least one where
-there is any, at most `max_predictions`), and never chooses special tokens or padding. BERT counts the special tokens
+there is any, at most `max_predictions`), and never chooses special tokens or padding. A row whose every unit is larger
+than that, or that falls between XLNet's windows, has none. BERT counts the special tokens
 too, which makes the budget of a row of 512 tokens greater by a third of a token.
 
 Cost: O(B T log T) for tokens; O(B T) for every chosen unit for words, phrases and spans, vectorised over rows.

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -229,7 +230,7 @@ def read_lines(file: str | os.PathLike) -> Iterator[str]:
                     raise UserError(
                         f"Line {number} of {file} is not UTF-8: convert the file, or leave it out."
                     ) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{file} cannot be read ({reason}): give a text file.") from error
 
@@ -272,7 +273,7 @@ def json_documents(lines: Iterable[str], field: str = "text") -> Iterator[str]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"Line {number} is not JSON: give one object a line.") from error
         text = value.get(field) if isinstance(value, dict) else None
         if not isinstance(text, str):
