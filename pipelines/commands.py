@@ -358,7 +358,10 @@ def _put(settings: dict, section: str, **values) -> None:
     """Sets the fields of a section that have a value."""
     given = {key: value for key, value in values.items() if value is not None}
     if given:
-        settings[section] = {**settings.get(section, {}), **given}
+        part = settings.get(section, {})
+        if not isinstance(part, dict):
+            raise UserError(f"{section!r} is {part!r} in --config and not an object: write its fields in braces.")
+        settings[section] = {**part, **given}
 
 
 def _put_runner(settings: dict, options: dict) -> None:
@@ -401,7 +404,7 @@ def _read_config(path: str) -> dict:
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}): mend it.") from error
     if not isinstance(settings, dict):
-        raise UserError(f"{path} is not a JSON object: write fields of PipelineConfig, such as 'evaluation'.")
+        raise UserError(f"{path} is not a JSON object: write the configuration's fields in braces.")
     return settings
 
 

@@ -18,7 +18,8 @@ def from_json(cls, text: str):
     """The configuration of class `cls` that `to_json` wrote, or the part of it that differs from the defaults.
 
     Raises:
-        UserError: The text is not JSON, a key is unknown (the nearest is named), or one without a default is missing.
+        UserError: The text is not JSON, a key is unknown (the nearest is named), one without a default is missing,
+            or a part that has fields is something else.
     """
     try:
         return from_dict(cls, json.loads(text))
@@ -34,6 +35,8 @@ def from_dict(cls, values: dict, base=None):
         values: The plain values.
         base: A configuration that has what is left out; None takes the defaults.
     """
+    if not isinstance(values, dict):
+        raise UserError(f"{cls.__name__} is made of fields and not of {values!r}: write them in braces.")
     types = get_type_hints(cls)
     fields = {item.name: item for item in dataclasses.fields(cls)}
     for name in values:

@@ -90,6 +90,12 @@ def test_a_damaged_configuration_is_told(tmp_path, content, sentence):
     assert code == 2 and sentence in text
 
 
+def test_a_part_of_a_configuration_that_is_no_object_is_told(tmp_path):
+    (tmp_path / "c.json").write_text('{"text": 3}')
+    code, text = run("--config", tmp_path / "c.json", "--sequence-length", "64")
+    assert code == 2 and "'text' is 3 in --config" in text
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -71,6 +71,7 @@ def test_the_examples_of_the_pages_train_a_student_as_its_recipe_does(page, cls,
         ({"student": {"stages": [{"temprature": 2}]}}, "StageConfig has no field 'temprature': did you mean"),
         ({"teacher": {"fit": {"epoch": 2}}}, "FitConfig has no field 'epoch': did you mean 'epochs'?"),
         ({}, "PipelineConfig needs a value for"),
+        ({"teacher": {"fit": 3}}, "FitConfig is made of fields and not of 3: write them in braces."),
     ],
 )
 def test_mistakes_are_named(values, sentence):
