@@ -30,14 +30,16 @@ def judge(chosen, model, history, monitor: str, token_ids: tf.RaggedTensor, vali
     best = np.flatnonzero(watched == (watched.min() if monitor.endswith("loss") else watched.max()))[-1]
     figures = {name.removeprefix("val_"): values[best] for name, values in history.items() if name.startswith("val_")}
     if chosen.corruption is None:
-        labels, before, hidden = next_tokens_of(validation.in_order())
+        labels, before, is_seen = next_tokens_of(validation.in_order())
     else:
         originals = validation.batches
         step = originals.step if chosen.streams else None
-        labels, before, hidden = predictions_of(validation.in_order(), originals.in_order(), step)
+        labels, before, is_seen = predictions_of(
+            validation.in_order(), originals.in_order(), step, getattr(model, "attention_mask", None)
+        )
     losses = dict(baselines.losses(labels, before))
-    # What the model has to go by where several tokens in a row are hidden.
-    losses["visible bigram"] = baselines.losses(labels, np.where(hidden, -1, before))["bigram"]
+    # What the model has to go by where the token before is hidden from it.
+    losses["visible bigram"] = baselines.losses(labels, np.where(is_seen, before, -1))["bigram"]
     judgement = {"loss": figures[chosen.figure], "baselines": losses, "figures": figures, "judged": ["loss"]}
     if isinstance(model, ElectraPretrainer):
         # The discriminator is the encoder. A generator that plays against it need not guess well.

@@ -1,14 +1,13 @@
 """What a language model has to beat: unigram and bigram models of the training rows, on the same predictions.
 
-The bigram model guesses a token from the one before it, whatever hides there from the model that is judged (see
-`predictions_of` for where that is), and is
-interpolated with the unigram model (Jelinek and Mercer, 1980) by the weight that serves it best on the judged rows:
-the baseline has every advantage.
+The bigram model guesses a token from the one before it, even where that is hidden from the model that is judged
+(`predictions_of` tells where), and is interpolated with the unigram model (Jelinek and Mercer, 1980) by the weight that
+serves it best on the judged rows: the baseline has every advantage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -129,7 +128,7 @@ def next_tokens_of(batches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         batches: Pairs of inputs and targets.
 
     Returns:
-        int64[n] labels, int64[n] tokens before them, and bool[n], False: nothing is hidden.
+        int64[n] labels, int64[n] tokens before them, and bool[n], True: all of them are seen.
     """
     labels, before = [], []
     for inputs, targets in batches:
@@ -137,35 +136,49 @@ def next_tokens_of(batches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         labels.append(np.asarray(targets["labels"])[real])
         before.append(np.asarray(inputs["token_ids"])[real])
     labels, before = (np.concatenate(parts).astype("int64") for parts in (labels, before))
-    return labels, before, np.zeros(len(labels), bool)
+    return labels, before, np.ones(len(labels), bool)
 
 
-def predictions_of(batches, originals, step: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The predicted tokens of corrupted batches, and the original token before each.
+def predictions_of(
+    batches, originals, step: int | None = None, attention_mask: Callable | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The predicted tokens of corrupted batches, the original token before each, and whether the model sees it there.
+
+    It does not where that token is predicted too, or something else stands in its place, or a mask hides it. Of an
+    XLNet the `permutation_mask` says all: a token that comes earlier in the order is seen though it is predicted.
 
     Args:
         batches: Pairs of inputs and targets, as a corruption returns them.
         originals: The same batches before they were corrupted.
         step: Of `TextStreams`, tokens from one stretch's beginning to the next one's, so that a stretch begins behind
             what memory holds; None where rows are texts of their own.
+        attention_mask: Who sees whom, as `Pretrainer` takes it; None for all but padding.
 
     Returns:
-        int64[n] labels, int64[n] tokens before them, -1 at a text's begin, and bool[n], whether the token before is
-        predicted too, and so hidden from the model.
+        int64[n] labels, int64[n] tokens before them, -1 at a text's begin, and bool[n], whether the model sees the
+        token before; True at a text's begin, where nothing is hidden.
     """
-    labels, before, hidden = [], [], []
+    labels, before, is_seen = [], [], []
     past = -1
-    for (_, targets), (inputs, _) in zip(batches, originals):
-        tokens = np.asarray(inputs["token_ids"])
-        past = np.full(len(tokens), -1) if step is None else np.where(inputs["is_start"], -1, past)
+    for (inputs, targets), (original, _) in zip(batches, originals):
+        tokens = np.asarray(original["token_ids"])
+        past = np.full(len(tokens), -1) if step is None else np.where(original["is_start"], -1, past)
         real = np.asarray(targets["weights"]) > 0
         rows = np.nonzero(real)[0]
         places = np.asarray(targets["positions"])[real]
-        is_predicted = np.zeros(tokens.shape, bool)
-        is_predicted[rows, places] = True
+        previous = np.maximum(places - 1, 0)
+        if "permutation_mask" in inputs:
+            seen = np.asarray(inputs["permutation_mask"])[rows, places, previous]
+        else:
+            hidden = np.asarray(inputs["token_ids"]) != tokens
+            hidden[rows, places] = True
+            seen = ~hidden[rows, previous]
+        if attention_mask is not None:
+            # The same for every head.
+            seen &= np.asarray(attention_mask(inputs))[rows, 0, places, previous]
         labels.append(np.asarray(targets["labels"])[real])
-        before.append(np.where(places > 0, tokens[rows, np.maximum(places - 1, 0)], past[rows]))
+        before.append(np.where(places > 0, tokens[rows, previous], past[rows]))
         if step is not None:
             past = tokens[:, step - 1]
-        hidden.append((places > 0) & is_predicted[rows, np.maximum(places - 1, 0)])
-    return np.concatenate(labels).astype("int64"), np.concatenate(before).astype("int64"), np.concatenate(hidden)
+        is_seen.append((places == 0) | seen)
+    return np.concatenate(labels).astype("int64"), np.concatenate(before).astype("int64"), np.concatenate(is_seen)

@@ -128,6 +128,7 @@ class ElectraPretrainer(Figures):
             )
         self.generator = generator
         self.discriminator = discriminator
+        self.attention_mask = attention_mask
         self._generate = Masked(generator.backbone, attention_mask)
         self._discriminate = Masked(discriminator, attention_mask)
         self.learning = learning or MaximumLikelihood(name="learning")

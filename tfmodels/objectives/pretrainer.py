@@ -134,6 +134,7 @@ class Pretrainer(Figures):
         self.backbone = backbone
         self.notes = notes
         self.knowledge = knowledge
+        self.attention_mask = attention_mask
         self._encode = Masked(backbone, attention_mask, notes, knowledge)
         self.objectives = list(objectives)
         names = [objective.name for objective in self.objectives]
