@@ -106,7 +106,9 @@ def _run(name: str, seed: int, operations: float, quick: bool) -> dict:
     preset, changes = _ENCODERS[name]
     tokenizer, train, held_out = _rows(name, 40 if quick else 1)
     keras.utils.set_random_seed(seed)
-    backbone = make_backbone(preset, tokenizer, _LENGTH, {**_SIZES, **_dropout(preset, 0.0), **changes})
+    backbone = make_backbone(
+        preset, tokenizer.vocabulary_size(), _LENGTH, {**_SIZES, **_dropout(preset, 0.0), **changes}
+    )
     record = {} if is_random else _pretrained(chosen, preset, backbone, tokenizer, train, held_out, seed, operations)
     record["accuracy"] = {task: _fine_tuned(backbone, preset, tokenizer, chosen, task, seed, quick) for task in _TASKS}
     return record

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 from tfmodels.errors import UserError, nearest
+from tfmodels.models.config import check_type
 
 
 def to_json(config) -> str:
@@ -19,7 +20,7 @@ def from_json(cls, text: str):
 
     Raises:
         UserError: The text is not JSON, a key is unknown (the nearest is named), one without a default is missing,
-            or a part that has fields is something else.
+            or a value is of another type than its field.
     """
     try:
         return from_dict(cls, json.loads(text))
@@ -47,8 +48,19 @@ def from_dict(cls, values: dict, base=None):
             raise UserError(f"{cls.__name__} needs a value for {name!r}: give one.")
     # A part starts from the default of its place, which need not be that of its class.
     places = {name: getattr(base, name, item.default) for name, item in fields.items()}
-    given = {name: _typed(types[name], value, places[name]) for name, value in values.items()}
+    given = {name: _typed(types[name], value, f"{cls.__name__}.{name}", places[name]) for name, value in values.items()}
     return cls(**given) if base is None else dataclasses.replace(base, **given)
+
+
+def refuse_fields(settings: dict, *names: str) -> None:
+    """Makes sure that a user's settings leave fields to the run.
+
+    Raises:
+        UserError: One of them is there.
+    """
+    for name in names:
+        if name in settings:
+            raise UserError(f"the run sets {name!r} itself: leave it out of --config.")
 
 
 def check_stages(stages) -> None:
@@ -68,11 +80,19 @@ def check_stages(stages) -> None:
             )
 
 
-def _typed(kind, value, default=None):
-    """A plain value as its field's type: nested configurations and tuples."""
+def _typed(kind, value, place: str, default=None):
+    """A plain value as its field's type: nested configurations and tuples.
+
+    Raises:
+        UserError: It is of another type; `place` names the field.
+    """
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, default if isinstance(default, kind) else None)
-    if isinstance(value, list | tuple):
-        inner = getattr(kind, "__args__", (None,))[0]
-        return tuple(_typed(inner, item) for item in value)
-    return value
+    check_type(kind, value, place)
+    if not isinstance(value, list | tuple):
+        return value
+    of_tuple = next((each for each in get_args(kind) if get_origin(each) is tuple), kind)
+    inner = get_args(of_tuple)
+    if inner[-1] is not Ellipsis and len(value) != len(inner):
+        raise UserError(f"{place} is {value!r}: give a list of {len(inner)}.")
+    return tuple(_typed(inner[0], item, place) for item in value)

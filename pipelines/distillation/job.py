@@ -126,7 +126,7 @@ def pipeline_config(
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
-    from pipelines.components.configuration import from_dict
+    from pipelines.components.configuration import from_dict, refuse_fields
     from pipelines.distillation import configs
     from pipelines.text_classification.sources import save_preprocessor
     from tfmodels.text import TextPreprocessor
@@ -140,6 +140,7 @@ def pipeline_config(
         training=str(output / "training"),
         metadata=str(_metadata(job)),
     )
+    refuse_fields(job.settings, "paths", "labels", "pairs", "teacher")
     blessed = job.teacher in (None, BLESSED)
     rows = {**job.settings.get("rows", {}), "table": data.name, "unlabelled": texts and texts.name}
     config = from_dict(

@@ -105,16 +105,10 @@ def pipeline_config(job: JobConfig):
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
-    import tfmodels
-    from pipelines.components.baseline_gate import BASELINES
-    from pipelines.components.configuration import from_dict
-    from pipelines.pretraining.components import check_preprocessor
+    from pipelines.components.configuration import from_dict, refuse_fields
+    from pipelines.pretraining.checks import check_settings
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
-    from pipelines.pretraining.entities import check_entities
-    from pipelines.pretraining.recipes import RECIPES, check_encoder, recipe
-    from tfmodels.errors import nearest
-    from tfmodels.interop.hf import check_configuration
-    from tfmodels.text import read_lines, read_names
+    from pipelines.pretraining.recipes import recipe
 
     output = Path(job.output)
     paths = PathsConfig(
@@ -124,62 +118,19 @@ def pipeline_config(job: JobConfig):
         training=str(output / "training"),
         metadata=str(output / "metadata.sqlite"),
     )
+    refuse_fields(job.settings, "paths")
     config = from_dict(PretrainingConfig, {**job.settings, "paths": dataclasses.asdict(paths)})
-    preset = config.encoder.preset or recipe(config.objective).preset
-    # Unknown names and fields are refused here, before anything is read.
-    chosen = recipe(config.objective, config.rows.format)
-    for name, value in chosen.overrides.items():
-        if name in config.encoder.overrides:
-            raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
-    check_encoder(config.objective, preset, config.encoder.overrides, config.rows.within_documents)
-    backbone, published = tfmodels.describe_model(preset)
-    # What could not be saved in the end is refused here too.
-    check_configuration(backbone, published.config.replace(**chosen.overrides, **config.encoder.overrides))
-    _check_rows(config.rows)
+    if "monitor" not in job.settings.get("fit", {}):
+        config = dataclasses.replace(config, fit=config.fit.replace(monitor=recipe(config.objective).monitor))
     if config.vocabulary.folder is not None:
-        check_preprocessor(config.vocabulary.folder)
-    if config.rows.within_documents and not chosen.packs_documents:
-        packing = ", ".join(name for name, other in RECIPES.items() if other.packs_documents)
-        raise UserError(
-            f"within_documents is for rows of several documents, which {config.objective} does not have: leave it out, "
-            f"or choose one of {packing}."
-        )
-    if config.encoder.generator and not chosen.generates:
-        generating = ", ".join(name for name, other in RECIPES.items() if other.generates)
-        raise UserError(
-            f"{config.objective} takes no generator: leave encoder.generator out, or choose one of {generating}."
-        )
-    if config.rows.names is not None:
-        if "entity_ids" not in chosen.columns:
-            masking = ", ".join(name for name, other in RECIPES.items() if "entity_ids" in other.columns)
-            raise UserError(
-                f"{config.objective} does not mask names: leave rows.names out, or choose one of {masking}."
-            )
-        if not read_names(read_lines(config.rows.names)):
-            raise UserError(f"{config.rows.names} holds no names: write one a line.")
-    if chosen.entities:
-        if config.rows.entities is None:
-            raise UserError(
-                f"{config.objective} reads the entities of a knowledge graph: give their folder as rows.entities, in "
-                '--config a file of {"rows": {"entities": "DIR"}}; `python -m pipelines.pretraining.entities '
-                "--output DIR` makes one of WordNet."
-            )
-        check_entities(config.rows.entities)
-    elif config.rows.entities is not None:
-        reading = ", ".join(name for name, other in RECIPES.items() if other.entities)
-        raise UserError(f"{config.objective} reads no entities: leave rows.entities out, or choose {reading}.")
-    if config.baseline not in BASELINES:
-        raise UserError(f"there is no baseline {config.baseline!r}: {nearest(config.baseline, BASELINES)}")
+        for name in ("size", "lowercase"):
+            if name in job.settings["vocabulary"]:
+                raise UserError(
+                    f"the vocabulary in {config.vocabulary.folder} has its own {name}: leave vocabulary.{name} out, or "
+                    "learn a vocabulary."
+                )
+    check_settings(config)
     return config
-
-
-def _check_rows(rows) -> None:
-    if rows.masked is not None and not 0 < rows.masked < 1:
-        raise UserError(f"rows.masked={rows.masked}: give the fraction of the tokens to predict, such as 0.15.")
-    for name in ("copies", "shards", "held_out_shards"):
-        count = getattr(rows, name)
-        if count is not None and count < 1:
-            raise UserError(f"rows.{name}={count}: give at least 1.")
 
 
 def _run(job: JobConfig, corpus: CorpusConfig, console: Console, started: float) -> bool:

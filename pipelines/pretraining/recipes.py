@@ -28,7 +28,6 @@ from tfmodels.models import (
 from tfmodels.models.transformer_xl import RecurrentBackbone
 from tfmodels.objectives import documents
 from tfmodels.objectives.choosing import tokens
-from tfmodels.text import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +61,17 @@ class Recipe:
         pair: The target that a row's label becomes, or None.
         pairing: How the two segments of a row are paired; None where a row is one text.
         overrides: Fields of the encoder's configuration that the objective needs.
-        columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`.
+        columns: What the rows tell of each token beside the usual: `phrase_ids`, `entity_ids`, `capitals`, `entities`.
         later: Tasks that join one after the other.
         notes: Whether rare words have notes.
+        words: Whether it reads which tokens are of one word.
         masks: Whether it says who sees whom.
         entities: Whether it reads the entities of a knowledge graph.
         generates: Whether a smaller generator proposes tokens.
         backwards: Whether half of the streams of training read their text from the end.
         family: The class of the encoders that it trains; None trains all that have no memory.
         figure: The figure that is the loss of the predicted tokens.
+        monitor: The figure that says which epoch is best where the user names none.
         paper: Where it was published.
     """
 
@@ -84,10 +85,12 @@ class Recipe:
     pair: str | None = None
     pairing: documents.Pairing | None = None
     figure: str = "masked_language_model_loss"
+    monitor: str = "val_loss"
     overrides: Mapping = dataclasses.field(default_factory=dict)
     columns: tuple[str, ...] = ()
     later: tuple[Task, ...] = ()
     notes: bool = False
+    words: bool = False
     masks: bool = False
     entities: bool = False
     generates: bool = False
@@ -194,15 +197,15 @@ def max_predictions(sequence_length: int, masked: float) -> int:
     return max(1, math.ceil(sequence_length * masked))
 
 
-def make_backbone(preset: str, tokenizer: Tokenizer, sequence_length: int, overrides: dict, dtype=None):
-    """The encoder, with random weights, for a tokeniser and a length.
+def make_backbone(preset: str, vocabulary_size: int, sequence_length: int, overrides: dict, dtype=None):
+    """An encoder, with random weights, for a vocabulary and a length.
 
     Raises:
         UserError: The preset or a field is unknown, or a family's positions cannot be set.
     """
     _, chosen = tfmodels.describe_model(preset)
     fields = {field.name for field in dataclasses.fields(chosen.config)}
-    sizes = {"vocabulary_size": tokenizer.vocabulary_size()}
+    sizes = {"vocabulary_size": vocabulary_size}
     if "max_sequence_length" in fields:
         sizes["max_sequence_length"] = sequence_length
     return tfmodels.create_model(preset, dtype=dtype, **{**sizes, **overrides})
@@ -416,6 +419,7 @@ RECIPES = {
         _masked_text(objectives.WholeWordMasking, _bert_replacement),
         _pretrainer(_MASKED),
         "arXiv:1906.08101",
+        words=True,
     ),
     "roberta": Recipe(
         "bert_tiny",
@@ -434,6 +438,7 @@ RECIPES = {
         "arXiv:1909.11942",
         pair="sentence_order",
         pairing=documents.SwappedSegments(),
+        words=True,
     ),
     "spanbert": Recipe(
         "bert_tiny",
@@ -442,6 +447,7 @@ RECIPES = {
         _masked_text(objectives.SpanMasking, _span_replacement),
         _pretrainer(_MASKED, objectives.SpanBoundary),
         "arXiv:1907.10529",
+        words=True,
     ),
     "unilm": Recipe(
         "bert_tiny",
@@ -473,6 +479,8 @@ RECIPES = {
         _electra(objectives.Adversarial, 1.0),
         "arXiv:2003.10555, appendix F",
         figure="generator_loss",
+        # The loss rises and falls with the generator's reward.
+        monitor="val_discriminator_loss",
         generates=True,
     ),
     "electra_two_stage": Recipe(
@@ -493,6 +501,7 @@ RECIPES = {
         "arXiv:1909.00204",
         pair="next_sentence",
         pairing=documents.NextSentences(),
+        words=True,
     ),
     "infoword": Recipe(
         "bert_tiny",
@@ -512,6 +521,7 @@ RECIPES = {
         pair="next_sentence",
         pairing=documents.NextSentences(),
         columns=("phrase_ids", "entity_ids"),
+        words=True,
     ),
     "ernie2": Recipe(
         "ernie2_base",
@@ -528,6 +538,7 @@ RECIPES = {
             Task("sentence_reordering", documents.SentenceReordering),
             Task("sentence_distance", documents.SentenceDistance),
         ),
+        words=True,
     ),
     "ernie_thu": Recipe(
         "bert_tiny",
@@ -585,5 +596,6 @@ RECIPES = {
         _pretrainer(_MASKED),
         "arXiv:2008.01466",
         notes=True,
+        words=True,
     ),
 }

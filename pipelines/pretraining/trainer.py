@@ -77,13 +77,10 @@ def run_fn(fn_args) -> None:
         preprocessor = TextPreprocessor.load(folder)
     tokenizer = preprocessor.tokenizer
 
-    preset = encoder.preset or chosen.preset
-    # As the paper has it, a stretch of text remembers the one before it.
-    memory = {"memory_length": preprocessor.sequence_length} if chosen.streams else {}
+    sizes = tokenizer.vocabulary_size(), preprocessor.sequence_length
 
     def backbone(precision):
-        overrides = {**memory, **chosen.overrides, **encoder.overrides}
-        return make_backbone(preset, tokenizer, preprocessor.sequence_length, overrides, policy_for(precision))
+        return make_learner(chosen, encoder, *sizes, policy_for(precision))
 
     patterns = [f"{examples}/Split-{split}/*" for split in ("train", "validation")]
     train, validation, rare_words = read_rows(*patterns, chosen, tokenizer, rows, config, encoder)
@@ -127,7 +124,7 @@ def run_fn(fn_args) -> None:
     tokens = sum(len(task.rows.token_ids.flat_values) for task in train)
     run = {
         "objective": settings["objective"],
-        "preset": preset,
+        "preset": encoder.preset or chosen.preset,
         "fit_seconds": seconds,
         # What this process has read, which may have gone on from another's; streams are read from both ends.
         "fit_tokens": tokens * passes.count * (2 if chosen.backwards else 1),
@@ -244,6 +241,14 @@ def read_rows(
         ]
 
     return *map(corrupted, originals), rare_words
+
+
+def make_learner(chosen, encoder: EncoderConfig, vocabulary_size: int, sequence_length: int, dtype=None):
+    """The encoder of a recipe, with random weights."""
+    # As the paper has it, a stretch of text remembers the one before it.
+    memory = {"memory_length": sequence_length} if chosen.streams else {}
+    overrides = {**memory, **chosen.overrides, **encoder.overrides}
+    return make_backbone(encoder.preset or chosen.preset, vocabulary_size, sequence_length, overrides, dtype)
 
 
 def make_models(

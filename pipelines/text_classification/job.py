@@ -102,7 +102,7 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
-    from pipelines.components.configuration import from_dict
+    from pipelines.components.configuration import from_dict, refuse_fields
     from pipelines.text_classification import configs, sources
     from pipelines.text_classification.trainer import build_student, build_teacher, stage_losses
     from tfmodels.distillation import Distiller
@@ -116,6 +116,7 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
         training=str(output / "training"),
         metadata=str(output / "metadata.sqlite"),
     )
+    refuse_fields(job.settings, "paths", "labels", "pairs")
     settings = {**job.settings, "paths": dataclasses.asdict(paths), "labels": report.classes, "pairs": report.pairs}
     config = from_dict(configs.PipelineConfig, settings)
     config = _with_epochs(config, job.epochs, job.student_epochs)

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.components.configuration import from_json, to_json
 from pipelines.distillation.configs import DistillationConfig
+from pipelines.pretraining.configs import RowsConfig
 from pipelines.text_classification.configs import PathsConfig, PipelineConfig, StageConfig, StudentConfig
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig
@@ -72,6 +73,17 @@ def test_the_examples_of_the_pages_train_a_student_as_its_recipe_does(page, cls,
         ({"teacher": {"fit": {"epoch": 2}}}, "FitConfig has no field 'epoch': did you mean 'epochs'?"),
         ({}, "PipelineConfig needs a value for"),
         ({"teacher": {"fit": 3}}, "FitConfig is made of fields and not of 3: write them in braces."),
+        ({"teacher": {"fit": {"epochs": "3"}}}, "FitConfig.epochs is '3': give a whole number."),
+        ({"teacher": {"fit": {"epochs": 3.5}}}, "FitConfig.epochs is 3.5: give a whole number."),
+        ({"teacher": {"fit": {"epochs": None}}}, "FitConfig.epochs is None: give a whole number."),
+        ({"teacher": {"fit": {"learning_rate": "1e-3"}}}, "FitConfig.learning_rate is '1e-3': give a number."),
+        ({"teacher": {"fit": {"clip_norm": True}}}, "FitConfig.clip_norm is True: give a number."),
+        ({"teacher": {"fit": {"recompute": 1}}}, "FitConfig.recompute is 1: give true or false."),
+        ({"teacher": {"fit": {"unfreeze_epochs": 2}}}, "FitConfig.unfreeze_epochs is 2: give a list in brackets."),
+        ({"teacher": {"fit": {"unfreeze_epochs": ["2"]}}}, "FitConfig.unfreeze_epochs is '2': give a number."),
+        ({"teacher": {"source": 3}}, "TeacherConfig.source is 3: give a text in quotes."),
+        ({"teacher": {"overrides": ["num_layers", 2]}}, "give fields in braces."),
+        ({"student": {"stages": {"fit": {}}}}, "StudentConfig.stages is {'fit': {}}: give a list in brackets."),
     ],
 )
 def test_mistakes_are_named(values, sentence):
@@ -79,6 +91,14 @@ def test_mistakes_are_named(values, sentence):
     with pytest.raises(UserError) as caught:
         from_json(PipelineConfig, json.dumps(needed | values))
     assert sentence in str(caught.value)
+
+
+def test_a_list_of_so_many_numbers_has_so_many():
+    for given, sentence in (([20], "give a list of 2."), ([20, 50, 100], "give a list of 2."), (["20", 50], "'20'")):
+        with pytest.raises(UserError, match=f"RowsConfig.rare_words is .*{re.escape(sentence)}"):
+            from_json(RowsConfig, json.dumps({"rare_words": given}))
+    rows = from_json(RowsConfig, '{"rare_words": [20, 50], "copies": null, "masked": 1}')
+    assert (rows.rare_words, rows.copies, rows.masked) == ((20, 50), None, 1)
 
 
 def test_what_is_not_json_is_told():

@@ -25,11 +25,12 @@ from pipelines.pretraining.judgement import judge
 from pipelines.pretraining.recipes import RECIPES, make_backbone, make_generator, max_predictions, recipe
 from pipelines.pretraining.vocabularies import BYTE_LEVEL_BPE, WORDPIECE
 from tests.objectives.rows import MASK, uniform_rows
+from tests.objectives.rows import rows_of as rows_to_corrupt
 from tests.objectives.test_choosing import chosen_by
 from tests.objectives.topics import topic_backbone, topic_batches
 from tfmodels.cli import main
 from tfmodels.errors import UserError
-from tfmodels.objectives import MaskReplacement, PartialPrediction, PhraseMasking, WholeWordMasking
+from tfmodels.objectives import Draw, MaskReplacement, PartialPrediction, PhraseMasking, WholeWordMasking
 from tfmodels.text import (
     ALBERT_TOKENS,
     ByteLevelBPETokenizer,
@@ -388,7 +389,7 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
     chosen, preprocessor = recipe(name), TextPreprocessor.load(preprocessors[name])
     # Several tasks give as many rows again.
     epochs = 3 if chosen.later else EPOCHS.get(name, 6)
-    config = FitConfig(epochs=epochs, batch_size=16, learning_rate=5e-3, monitor="val_loss")
+    config = FitConfig(epochs=epochs, batch_size=16, learning_rate=5e-3, monitor=chosen.monitor)
     texts, rows = (
         (documents(240), documents(40, seed=1)),
         RowsConfig(32, rare_words=(5, 60), entities=str(preprocessors[name] / "entities")),
@@ -398,10 +399,12 @@ def test_every_objective_beats_the_unigram_model_and_its_encoder_comes_back(prep
     keras.utils.set_random_seed(0)
     memory = {"memory_length": 32} if chosen.streams else {}
     overrides = {**memory, **overrides_for(chosen.preset), **chosen.overrides}
-    encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides)
+    encoder = make_backbone(chosen.preset, preprocessor.tokenizer.vocabulary_size(), 32, overrides)
     models = trainer.make_models(chosen, EncoderConfig(), encoder, rows, config, rare_words)
     mixed = (trainer.mixed(tasks, config) for tasks in (train, validation))
     stages, model = trainer._fit_stages(models, *mixed, config, tmp_path / "fit", name)
+    # By these names the monitor is looked for before anything runs.
+    assert {f"val_{metric.name}" for metric in model.metrics} == {each for each in stages[-1][1] if "val_" in each}
     learnt_from = train[0].rows.token_ids
     held_out, tokenizer = validation[0].batches, preprocessor.tokenizer
     judgement = judge(chosen, model, stages[-1][1], config.monitor, learnt_from, held_out, tokenizer)
@@ -457,7 +460,7 @@ def test_attention_stays_within_the_documents_of_a_row(preprocessors, name, tmp_
         assert tf.reduce_any(inputs["padding_mask"] & tf.reduce_any(unseen, axis=2))
     else:
         assert tf.reduce_max(inputs["document_ids"]) > 0
-    encoder = make_backbone(chosen.preset, preprocessor.tokenizer, 32, overrides_for(chosen.preset))
+    encoder = make_backbone(chosen.preset, preprocessor.tokenizer.vocabulary_size(), 32, overrides_for(chosen.preset))
     models = trainer.make_models(chosen, EncoderConfig(), encoder, rows, config, None)
     stages, _ = trainer._fit_stages(models, train.batches, validation.batches, config, tmp_path / "fit", name)
     assert all(np.isfinite(history["val_loss"]).all() for _, history in stages)
@@ -823,7 +826,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ({"fit": {"epoch": 1}}, "did you mean 'epochs'"),
         (
             {"rows": {"names": "names.txt"}},
-            "bert does not mask names: leave rows.names out, or choose one of ernie, er",
+            "rows.names is for an objective that masks names: leave it out of bert, or choose ernie or ernie2",
         ),
         ({"objective": "ernie", "rows": {"names": "nowhere.txt"}}, "nowhere.txt cannot be read"),
         ({"encoder": {"preset": "xlnet_base"}}, "bert cannot train xlnet_base: .* such as bert_tiny"),
@@ -836,8 +839,14 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             {"objective": "albert", "encoder": {"overrides": {"positions": "relative_key"}}},
             "ALBERT scales 'relative_key' otherwise: it cannot be saved",
         ),
-        ({"encoder": {"generator": {"hidden_dim": 8}}}, "bert takes no generator: leave encoder.generator out, or cho"),
-        ({"rows": {"within_documents": True}}, "rows of several documents, which bert does not have"),
+        (
+            {"encoder": {"generator": {"hidden_dim": 8}}},
+            "encoder.generator is for an objective that takes a generator: leave it out of bert, or choose electra or",
+        ),
+        (
+            {"rows": {"within_documents": True}},
+            "packs several documents into a row: leave it out of bert, or choose whole_word or roberta or",
+        ),
         ({"objective": "unilm", "encoder": {"overrides": {"num_segments": 2}}}, "unilm sets num_segments=6 itself"),
         (
             {"objective": "unilm", "encoder": {"overrides": {"attention": {"kind": "LocalAttention"}}}},
@@ -862,7 +871,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ),
         (
             {"objective": "roberta", "rows": {"format": "doc_sentences", "within_documents": True}},
-            "rows of several documents, which roberta does not have",
+            "packs several documents into a row: leave it out of roberta, or choose whole_word or electra",
         ),
         ({"vocabulary": {"folder": "nowhere"}}, "nowhere has no preprocessor.json: give a folder that a run made"),
         ({"rows": {"masked": 15}}, "rows.masked=15: give the fraction of the tokens to predict"),
@@ -871,7 +880,48 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ({"rows": {"shards": 0}}, "rows.shards=0: give at least 1"),
         ({"objective": "ernie_thu"}, "give their folder as rows.entities"),
         ({"objective": "ernie_thu", "rows": {"entities": "nowhere"}}, "there is no nowhere/mentions.tsv"),
-        ({"rows": {"entities": "nowhere"}}, "bert reads no entities: leave rows.entities out, or choose ernie_thu"),
+        ({"rows": {"entities": "nowhere"}}, "that reads entities: leave it out of bert, or choose ernie_thu"),
+        ({"rows": {"rare_words": [20, 100]}}, "that takes notes of rare words: leave it out of bert, or choose tnf"),
+        ({"rows": {"chinese_words": True}}, "that masks whole words: leave it out of bert, or choose whole_word or"),
+        (
+            {"objective": "transformer_xl", "rows": {"masked": 0.1}},
+            "rows.masked is for an objective that hides tokens: leave it out of transformer_xl.$",
+        ),
+        (
+            {"objective": "xlnet_memory", "rows": {"copies": 1}},
+            "rows.copies is for an objective that hides tokens of rows that stay the same: leave it out of xlnet_mem",
+        ),
+        ({"paths": {"corpus": "documents"}}, "the run sets 'paths' itself: leave it out of --config"),
+        ({"rows": {"masked": "0.2"}}, "RowsConfig.masked is '0.2': give a number"),
+        ({"fit": {"batch_size": "8"}}, "FitConfig.batch_size is '8': give a whole number"),
+        ({"rows": {"sequence_length": 3.5}}, "RowsConfig.sequence_length is 3.5: give a whole number"),
+        ({"rows": {"sequence_length": 3}}, "rows.sequence_length=3: give at least 8"),
+        ({"rows": {"rare_words": 100}}, "RowsConfig.rare_words is 100: give a list in brackets"),
+        ({"objective": "tnf", "rows": {"rare_words": [500, 100]}}, r"rows.rare_words=\[500, 100\]: give how often"),
+        ({"vocabulary": {"size": 0}}, "vocabulary.size=0: give at least 64"),
+        ({"fit": {"monitor": "val_los"}}, "fit.monitor='val_los' is no figure of bert: did you mean 'val_loss'"),
+        (
+            {"objective": "electra_two_stage", "fit": {"monitor": "val_discriminator_loss"}},
+            "is no figure of electra_two_stage: did you mean 'val_generator_loss'",
+        ),
+        ({"objective": "electra", "encoder": {"generator": {"num_head": 2}}}, "no field 'num_head': did you mean 'num"),
+        (
+            {"objective": "electra", "encoder": {"generator": {"num_heads": 3, "hidden_dim": 64}}},
+            "num_heads=3 does not divide hidden_dim=64",
+        ),
+        ({"encoder": {"overrides": {"num_heads": 3}}}, "num_heads=3 does not divide hidden_dim=128: choose a divisor"),
+        ({"encoder": {"overrides": {"num_layers": "2"}}}, "BertConfig.num_layers is '2': give a whole number"),
+        ({"encoder": {"overrides": {"vocabulary_size": 30}}}, "vocabulary_size follows from the vocabulary: leave it"),
+        ({"encoder": {"overrides": {"max_sequence_length": 16}}}, "takes at most 16 tokens and rows have 128: leave"),
+        ({"encoder": {"overrides": {"num_segments": 1}}}, "the rows have a segment 1 and the encoder knows 1"),
+        ({"encoder": {"preset": "roberta_base"}}, "the rows have a segment 1 and the encoder knows 1"),
+        ({"objective": "xlnet_memory", "fit": {"batch_size": 9}}, "fit.batch_size=9 is odd: half of the rows"),
+        (
+            {"objective": "xlnet_memory", "encoder": {"overrides": {"reuse_length": 200}}},
+            "reuse_length=200: a row has 128 tokens",
+        ),
+        ({"objective": "tnf", "fit": {"micro_batches": 2}}, "fit.micro_batches=2: tnf reads batches whole"),
+        ({"objective": "transformer_xl", "fit": {"micro_batches": 2}}, "transformer_xl reads batches whole"),
         (
             {"objective": "ernie_thu", "encoder": {"preset": "star_transformer"}},
             "star_transformer has no layers that could read entities",
@@ -883,6 +933,106 @@ def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settin
 
     with pytest.raises(UserError, match=message):
         pipeline_config(JobConfig(str(tmp_path), settings=settings))
+
+
+def test_what_is_no_mistake_passes(tmp_path):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    for settings in (
+        {"fit": {"monitor": "val_next_sentence_accuracy"}},
+        {"objective": "whole_word", "rows": {"chinese_words": True, "within_documents": True, "copies": 10}},
+        {"objective": "tnf", "rows": {"rare_words": [20, 20]}},
+        {"objective": "electra", "encoder": {"generator": {"num_heads": 4, "hidden_dim": 256}}},
+        {"rows": {"rare_words": [100, 500], "chinese_words": False}},
+    ):
+        pipeline_config(JobConfig(str(tmp_path), settings=settings))
+
+
+def test_the_epoch_that_is_kept_is_by_the_objectives_figure_unless_another_is_named(tmp_path):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    def monitor(**settings):
+        return pipeline_config(JobConfig(str(tmp_path), settings=settings)).fit.monitor
+
+    assert monitor() == monitor(objective="electra", fit={"epochs": 2}) == "val_loss"
+    assert monitor(objective="electra_adversarial", fit={"epochs": 2}) == "val_discriminator_loss"
+    assert monitor(objective="electra_adversarial", fit={"monitor": "val_loss"}) == "val_loss"
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "message"),
+    [
+        (
+            "unilm",
+            "roberta",
+            "unilm says by the segments 0 and 1 who sees whom, and this vocabulary's rows have 0: tak",
+        ),
+        ("unilm", "xlnet", "this vocabulary's rows have 0 and 1 and 2"),
+        ("bert", "xlnet", "the rows have a segment 2 and the encoder knows 2"),
+        ("bert", "roberta", None),
+        ("xlnet", "bert", None),
+    ],
+)
+def test_a_vocabulary_that_is_given_has_the_segments_that_are_read(preprocessors, tmp_path, name, of, message):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    job = JobConfig(str(tmp_path), settings={"objective": name, "vocabulary": {"folder": str(preprocessors[of])}})
+    if message is None:
+        assert pipeline_config(job).vocabulary.folder == str(preprocessors[of])
+    else:
+        with pytest.raises(UserError, match=message):
+            pipeline_config(job)
+
+
+def test_a_vocabulary_that_is_given_is_read_before_anything_runs(preprocessors, tmp_path):
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    def told(folder, **settings):
+        with pytest.raises(UserError) as caught:
+            pipeline_config(JobConfig(str(tmp_path), settings={"vocabulary": {"folder": str(folder), **settings}}))
+        return str(caught.value)
+
+    TextPreprocessor(without_mask(WORDPIECE), 32).save(tmp_path / "unmasked")
+    assert told(tmp_path / "unmasked").startswith("The vocabulary lacks [MASK]")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "preprocessor.json").write_text("{")
+    assert "preprocessor.json is not JSON" in told(tmp_path / "broken")
+    # Its size is what it is.
+    assert "has its own size: leave vocabulary.size out" in told(preprocessors["bert"], size=8192)
+    assert "has its own lowercase" in told(preprocessors["bert"], lowercase=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"transformer_xl"}))
+def test_an_objective_reads_words_where_it_says_so(preprocessors, name):
+    chosen, batch = recipe(name), rows_to_corrupt([24] * 4)
+    del batch["word_ids"], batch["word_starts"]
+    batch |= {"entity_ids": batch["phrase_ids"], "pair": np.zeros(4, "int32")}
+    corruption = chosen.corruption(TextPreprocessor.load(preprocessors[name]).tokenizer, 0.15, 4)
+    if not chosen.words or name == "tnf":  # its notes read words, its masks do not
+        corruption(batch, Draw(0, 0, np.arange(4)))
+    else:
+        with pytest.raises(KeyError, match="word_starts"):
+            corruption(batch, Draw(0, 0, np.arange(4)))
+
+
+def test_names_may_be_packed(tmp_path):
+    path = tmp_path / "names.txt.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("Emma Goldman\n\n Max  Stirner \n")
+    assert components.names_of(str(path)) == ["Emma Goldman", "Max Stirner"]
+    path.write_bytes(gzip.compress(b"\n"))
+    with pytest.raises(UserError, match=r"names\.txt\.gz holds no names: write one a line"):
+        components.names_of(str(path))
+
+
+@pytest.mark.parametrize("validation", [0.004, 0.05, 0.5])
+def test_shards_are_alike_whatever_part_is_held_out(tmp_path, validation):
+    texts = [f"Document {number}." for number in range(20_000)]
+    folder, _ = prepare(corpus(tmp_path, "\n".join(texts), format="lines", validation=validation), tmp_path / "out")
+    for split in ("train", "validation"):
+        shards = [components._with_shard(text, 4)[0] for text in records(folder, split)]
+        counts = np.bincount(shards, minlength=4)
+        assert stats.chisquare(counts).pvalue > 1e-3, (split, counts)
 
 
 @pytest.mark.parametrize("name", RECIPES)
