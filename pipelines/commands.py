@@ -298,7 +298,7 @@ def distillation_command(
         settings["sequence_length"] = options["sequence_length"]
     _put(settings, "evaluation", teacher_fraction=options["teacher_fraction"])
     _put_runner(settings, options)
-    preset = settings.get("student", {}).get("preset", "bert_tiny")
+    preset = _section(settings, "student").get("preset", "bert_tiny")
     job = JobConfig(
         output=str(Path(output).resolve()),
         teacher=teacher,
@@ -358,10 +358,15 @@ def _put(settings: dict, section: str, **values) -> None:
     """Sets the fields of a section that have a value."""
     given = {key: value for key, value in values.items() if value is not None}
     if given:
-        part = settings.get(section, {})
-        if not isinstance(part, dict):
-            raise UserError(f"{section!r} is {part!r} in --config and not an object: write its fields in braces.")
-        settings[section] = {**part, **given}
+        settings[section] = {**_section(settings, section), **given}
+
+
+def _section(settings: dict, section: str) -> dict:
+    """The fields that are given of a section."""
+    part = settings.get(section, {})
+    if not isinstance(part, dict):
+        raise UserError(f"{section!r} is {part!r} in --config and not an object: write its fields in braces.")
+    return part
 
 
 def _put_runner(settings: dict, options: dict) -> None:

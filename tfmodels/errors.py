@@ -10,8 +10,8 @@ class UserError(ValueError):
     """
 
 
-def nearest(name: str, names) -> str:
+def nearest(name, names) -> str:
     """A hint that names the closest valid name, for the end of an error's sentence."""
     names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names)}."

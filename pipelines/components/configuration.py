@@ -7,7 +7,7 @@ import json
 from typing import get_args, get_origin, get_type_hints
 
 from tfmodels.errors import UserError, nearest
-from tfmodels.models.config import check_type
+from tfmodels.models.config import check_value
 
 
 def to_json(config) -> str:
@@ -36,6 +36,39 @@ def from_dict(cls, values: dict, base=None):
         values: The plain values.
         base: A configuration that has what is left out; None takes the defaults.
     """
+    given = _given(cls, values, base)
+    for item in dataclasses.fields(cls):
+        if base is None and item.name not in given and item.default is item.default_factory is dataclasses.MISSING:
+            raise UserError(f"{cls.__name__} needs a value for {item.name!r}: give one.")
+    return cls(**given) if base is None else dataclasses.replace(base, **given)
+
+
+def check_settings(cls, values: dict, *of_the_run: str) -> None:
+    """Looks at what a user gives of a configuration of class `cls`, before the run adds what it alone knows.
+
+    Args:
+        cls: The class.
+        values: The plain values.
+        of_the_run: The fields that the run sets, such as "paths" or "rows.table".
+
+    Raises:
+        UserError: One of those is given, a key is unknown, or a value is of another type than its field.
+    """
+    for place in of_the_run:
+        *parts, name = place.split(".")
+        part = values
+        for each in parts:
+            part = part.get(each, {}) if isinstance(part, dict) else {}
+        if isinstance(part, dict) and name in part:
+            raise UserError(f"the run sets {place} itself: leave it out of --config.")
+    own = {place.split(".")[0] for place in of_the_run if "." in place}
+    _given(cls, {name: value for name, value in values.items() if name not in own})
+    for name in own & values.keys():
+        _given(get_type_hints(cls)[name], values[name])
+
+
+def _given(cls, values: dict, base=None) -> dict:
+    """The fields of a class that plain values give, as their types."""
     if not isinstance(values, dict):
         raise UserError(f"{cls.__name__} is made of fields and not of {values!r}: write them in braces.")
     types = get_type_hints(cls)
@@ -43,24 +76,9 @@ def from_dict(cls, values: dict, base=None):
     for name in values:
         if name not in fields:
             raise UserError(f"{cls.__name__} has no field {name!r}: {nearest(name, fields)}")
-    for name, item in fields.items():
-        if base is None and name not in values and item.default is item.default_factory is dataclasses.MISSING:
-            raise UserError(f"{cls.__name__} needs a value for {name!r}: give one.")
     # A part starts from the default of its place, which need not be that of its class.
     places = {name: getattr(base, name, item.default) for name, item in fields.items()}
-    given = {name: _typed(types[name], value, f"{cls.__name__}.{name}", places[name]) for name, value in values.items()}
-    return cls(**given) if base is None else dataclasses.replace(base, **given)
-
-
-def refuse_fields(settings: dict, *names: str) -> None:
-    """Makes sure that a user's settings leave fields to the run.
-
-    Raises:
-        UserError: One of them is there.
-    """
-    for name in names:
-        if name in settings:
-            raise UserError(f"the run sets {name!r} itself: leave it out of --config.")
+    return {name: _typed(types[name], value, cls.__name__, name, places[name]) for name, value in values.items()}
 
 
 def check_stages(stages) -> None:
@@ -80,19 +98,20 @@ def check_stages(stages) -> None:
             )
 
 
-def _typed(kind, value, place: str, default=None):
+def _typed(kind, value, owner: str, name: str, default=None):
     """A plain value as its field's type: nested configurations and tuples.
 
     Raises:
-        UserError: It is of another type; `place` names the field.
+        UserError: It is of another type, or out of its range.
     """
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, default if isinstance(default, kind) else None)
-    check_type(kind, value, place)
-    if not isinstance(value, list | tuple):
+    check_value(kind, value, owner, name)
+    of_tuple = next((each for each in (kind, *get_args(kind)) if get_origin(each) is tuple), None)
+    if of_tuple is None or value is None:
         return value
-    of_tuple = next((each for each in get_args(kind) if get_origin(each) is tuple), kind)
     inner = get_args(of_tuple)
-    if inner[-1] is not Ellipsis and len(value) != len(inner):
-        raise UserError(f"{place} is {value!r}: give a list of {len(inner)}.")
-    return tuple(_typed(inner[0], item, place) for item in value)
+    kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+    if len(kinds) != len(value):
+        raise UserError(f"{owner}.{name}={value!r}: give a list of {len(kinds)}.")
+    return tuple(_typed(each, item, owner, name) for each, item in zip(kinds, value))

@@ -126,7 +126,7 @@ def pipeline_config(
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
-    from pipelines.components.configuration import from_dict, refuse_fields
+    from pipelines.components.configuration import from_dict
     from pipelines.distillation import configs
     from pipelines.text_classification.sources import save_preprocessor
     from tfmodels.text import TextPreprocessor
@@ -140,7 +140,6 @@ def pipeline_config(
         training=str(output / "training"),
         metadata=str(_metadata(job)),
     )
-    refuse_fields(job.settings, "paths", "labels", "pairs", "teacher")
     blessed = job.teacher in (None, BLESSED)
     rows = {**job.settings.get("rows", {}), "table": data.name, "unlabelled": texts and texts.name}
     config = from_dict(
@@ -224,12 +223,15 @@ def _run(job: JobConfig, located: Path | None, table: TableConfig, console: Cons
     with console.status("importing TensorFlow and TFX"):
         begun = time.monotonic()
         import pipelines.distillation.trainer  # noqa: F401 (the Trainer would only import it later)
-        from pipelines.components.configuration import to_json
+        from pipelines.components.configuration import check_settings, to_json
         from pipelines.components.metadata import latest_run
+        from pipelines.distillation.configs import DistillationConfig
         from pipelines.distillation.pipeline import create_pipeline
         from pipelines.text_classification.outcome import outcome
 
         importing = time.monotonic() - begun
+    own = ("paths", "labels", "pairs", "teacher", "rows.table", "rows.unlabelled", "rows.outputs")
+    check_settings(DistillationConfig, job.settings, *own)
     with console.status("reading the table"):
         data, report = prepare(table, output / "data")
     describe_table(console, table.path, report)

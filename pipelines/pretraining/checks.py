@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import tensorflow as tf
+
 import tfmodels
 from pipelines.components.baseline_gate import BASELINES
 from pipelines.components.files import local_copy
@@ -18,11 +20,12 @@ from pipelines.pretraining.entities import check_entities
 from pipelines.pretraining.recipes import RECIPES, Recipe, check_encoder, max_predictions, recipe
 from pipelines.pretraining.trainer import make_learner, make_models
 from tfmodels.errors import UserError, nearest
-from tfmodels.interop.hf import check_configuration
+from tfmodels.interop import hf
 from tfmodels.objectives import RareWords
 from tfmodels.text import SequenceFormat, TextPreprocessor
+from tfmodels.training.fit import layer_rates
 
-_LEAST_TOKENS, _LEAST_PIECES = 8, 64
+_LEAST_TOKENS = 8
 # Of the models that are tried: no more than there are special tokens and letters.
 _TRIED_PIECES = 100
 
@@ -42,7 +45,7 @@ _USES: dict[str, tuple[str, Callable[[Recipe], bool]]] = {
 }
 
 
-def check_settings(config: PretrainingConfig) -> None:
+def check_configuration(config: PretrainingConfig) -> None:
     """Finds what is wrong with a configuration, but for its corpus.
 
     Raises:
@@ -69,10 +72,14 @@ def check_settings(config: PretrainingConfig) -> None:
     if config.vocabulary.folder is not None:
         tokenizer, form = _check_vocabulary(config, chosen)
         size = tokenizer.vocabulary_size()
-    elif config.vocabulary.size < _LEAST_PIECES:
-        raise UserError(f"vocabulary.size={config.vocabulary.size}: give at least {_LEAST_PIECES}.")
+    elif "capitals" in chosen.columns and not config.vocabulary.lowercase:
+        raise UserError(
+            f"{config.objective} learns which words have capitals from small letters: leave vocabulary.lowercase out."
+        )
+    elif config.vocabulary.size < chosen.vocabulary.least:
+        raise UserError(f"vocabulary.size={config.vocabulary.size}: give at least {chosen.vocabulary.least}.")
     _check_segments(config, chosen, form, getattr(configuration, "num_segments", 0))
-    _check_figures(config, chosen, size)
+    _check_models(config, chosen, configuration, size)
 
 
 def _check_uses(config, chosen: Recipe) -> None:
@@ -113,11 +120,13 @@ def _check_batches(config, chosen: Recipe) -> None:
             f"reuse_length={step}: a row has {config.rows.sequence_length} tokens, give from 1 to as many among the "
             "encoder's overrides."
         )
-    if config.fit.micro_batches > 1 and (chosen.streams or chosen.notes):
-        raise UserError(
-            f"fit.micro_batches={config.fit.micro_batches}: {config.objective} reads batches whole, leave it at 1 and "
-            "give smaller batches."
-        )
+    if chosen.streams or chosen.notes:
+        for name, whole in (("micro_batches", 1), ("strategy", "one")):
+            given = getattr(config.fit, name)
+            if given != whole:
+                raise UserError(
+                    f"fit.{name}={given!r}: {config.objective} reads batches whole, on one device: leave it out."
+                )
 
 
 def _check_model(config, chosen: Recipe):
@@ -131,7 +140,7 @@ def _check_model(config, chosen: Recipe):
     check_encoder(config.objective, preset, overrides, config.rows.within_documents)
     backbone, published = tfmodels.describe_model(preset)
     configuration = published.config.replace(**chosen.overrides, **overrides)
-    check_configuration(backbone, configuration)
+    hf.check_configuration(backbone, configuration)
     return configuration
 
 
@@ -141,6 +150,11 @@ def _check_vocabulary(config, chosen: Recipe):
     with local_copy(config.vocabulary.folder) as local:
         saved = TextPreprocessor.load(local)
     rows = config.rows
+    if "capitals" in chosen.columns and not getattr(saved.tokenizer, "lowercase", False):
+        raise UserError(
+            f"{config.objective} learns which words have capitals, which the vocabulary in {config.vocabulary.folder} "
+            "tells: take one of small letters, or learn one."
+        )
     # Whether the format's special tokens are there.
     TextPreprocessor(saved.tokenizer, rows.sequence_length, pair=chosen.pairing is not None, format=saved.format)
     if chosen.corruption is not None:
@@ -164,21 +178,37 @@ def _check_segments(config, chosen: Recipe, form: SequenceFormat, known: int) ->
         )
 
 
-def _check_figures(config, chosen: Recipe, vocabulary_size: int) -> None:
+def _check_models(config, chosen: Recipe, configuration, vocabulary_size: int) -> None:
     """Makes the models in little, and looks for the figure that is watched."""
-    encoder = dataclasses.replace(config.encoder, overrides={**config.encoder.overrides, "num_layers": 1})
+    by_depth = config.fit.layer_decay is not None or config.fit.unfreezing is not None
+    depth = configuration.num_layers if by_depth else _least_depth(configuration)
+    encoder = dataclasses.replace(config.encoder, overrides={**config.encoder.overrides, "num_layers": depth})
     rare_words = RareWords([[0]]) if chosen.notes else None
-    learner = make_learner(chosen, encoder, vocabulary_size, config.rows.sequence_length)
-    if learner.max_length is not None and learner.max_length < config.rows.sequence_length:
-        raise UserError(
-            f"the encoder takes at most {learner.max_length} tokens and rows have {config.rows.sequence_length}: leave "
-            "max_sequence_length out of its overrides, or lower rows.sequence_length."
-        )
-    for _, model in make_models(chosen, encoder, learner, config.rows, config.fit, rare_words):
-        figures = [metric.name for metric in model.metrics]
-        figures += [f"val_{name}" for name in figures]
-        if config.fit.monitor not in figures:
+    try:
+        learner = make_learner(chosen, encoder, vocabulary_size, config.rows.sequence_length)
+        if learner.max_length is not None and learner.max_length < config.rows.sequence_length:
             raise UserError(
-                f"fit.monitor={config.fit.monitor!r} is no figure of {config.objective}: "
-                f"{nearest(config.fit.monitor, figures)}"
+                f"the encoder takes at most {learner.max_length} tokens and rows have {config.rows.sequence_length}: "
+                "leave max_sequence_length out of its overrides, or lower rows.sequence_length."
             )
+        for _, model in make_models(chosen, encoder, learner, config.rows, config.fit, rare_words):
+            figures = [f"val_{metric.name}" for metric in model.metrics]
+            if config.fit.monitor not in figures:
+                raise UserError(
+                    f"fit.monitor={config.fit.monitor!r} is no figure of {config.objective}: "
+                    f"{nearest(config.fit.monitor, figures)}"
+                )
+            layer_rates(model, config.fit, 1)
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError("memory does not hold the encoder: give a smaller model, or shorter rows.") from error
+
+
+def _least_depth(configuration) -> int:
+    """The fewest layers that a family takes with its other settings, as ALBERT's groups want one each."""
+    for depth in range(1, configuration.num_layers):
+        try:
+            configuration.replace(num_layers=depth)
+        except UserError:
+            continue
+        return depth
+    return configuration.num_layers

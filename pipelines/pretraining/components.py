@@ -175,7 +175,10 @@ def names_of(file: str) -> list[str]:
         local = Path(file)
         if is_remote(file):
             local = Path(folder) / local.name
-            io_utils.copy_file(file, str(local))
+            try:
+                io_utils.copy_file(file, str(local))
+            except (OSError, tf.errors.OpError, fileio.NotFoundError) as error:
+                raise UserError(f"{file} cannot be read ({error}): give a file of names.") from error
         names = read_names(read_lines(local))
     if not names:
         raise UserError(f"{file} holds no names: write one a line.")

@@ -37,12 +37,14 @@ class Vocabulary:
         tokens: The special tokens.
         counter: `counter(lowercase)` counts words in Beam; None where the training reads the texts itself.
         train: `train(counts or texts, size, lowercase)` makes the tokeniser.
+        least: The smallest size: special tokens and an alphabet.
     """
 
     format: SequenceFormat
     tokens: SpecialTokens
     counter: Callable[[bool], WordCounts] | None
     train: Callable[..., Tokenizer]
+    least: int = 64
 
 
 def _wordpiece(texts, size, lowercase):
@@ -64,6 +66,6 @@ def _unigram(tokens):
 
 
 WORDPIECE = Vocabulary(BERT_FORMAT, BERT_TOKENS, lambda lowercase: WordCounts(bert_words(lowercase)), _wordpiece)
-BYTE_LEVEL_BPE = Vocabulary(ROBERTA_FORMAT, ROBERTA_TOKENS, lambda _: WordCounts(split_words), _byte_level_bpe)
+BYTE_LEVEL_BPE = Vocabulary(ROBERTA_FORMAT, ROBERTA_TOKENS, lambda _: WordCounts(split_words), _byte_level_bpe, 261)
 ALBERT_UNIGRAM = Vocabulary(BERT_FORMAT, ALBERT_TOKENS, None, _unigram(ALBERT_TOKENS))
 XLNET_UNIGRAM = Vocabulary(XLNET_FORMAT, XLNET_TOKENS, None, _unigram(XLNET_TOKENS))

@@ -102,7 +102,7 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
-    from pipelines.components.configuration import from_dict, refuse_fields
+    from pipelines.components.configuration import from_dict
     from pipelines.text_classification import configs, sources
     from pipelines.text_classification.trainer import build_student, build_teacher, stage_losses
     from tfmodels.distillation import Distiller
@@ -116,7 +116,6 @@ def pipeline_config(job: JobConfig, data: Path, report: TableReport):
         training=str(output / "training"),
         metadata=str(output / "metadata.sqlite"),
     )
-    refuse_fields(job.settings, "paths", "labels", "pairs")
     settings = {**job.settings, "paths": dataclasses.asdict(paths), "labels": report.classes, "pairs": report.pairs}
     config = from_dict(configs.PipelineConfig, settings)
     config = _with_epochs(config, job.epochs, job.student_epochs)
@@ -184,13 +183,15 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
     with console.status("importing TensorFlow and TFX"):
         begun = time.monotonic()
         import pipelines.text_classification.trainer  # noqa: F401 (the Trainers would only import it later)
-        from pipelines.components.configuration import to_json
+        from pipelines.components.configuration import check_settings, to_json
         from pipelines.components.metadata import latest_run
         from pipelines.reports import write_report
+        from pipelines.text_classification.configs import PipelineConfig
         from pipelines.text_classification.pipeline import create_pipeline
         from pipelines.text_classification.report import run_results
 
         importing = time.monotonic() - begun
+    check_settings(PipelineConfig, job.settings, "paths", "labels", "pairs")
     with console.status("reading the table"):
         data, report = prepare(table, output / "data")
     describe_table(console, table.path, report)

@@ -3,10 +3,11 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from tfmodels.errors import UserError
-from tfmodels.models import BertConfig
+from tfmodels.models import BertConfig, ErnieConfig, TransformerXLConfig
 
 
 def test_a_configuration_goes_through_json():
@@ -34,3 +35,40 @@ def test_replace_makes_a_copy():
         config.replace(num_head=1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.num_layers = 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("num_layers", "2", "is no whole number"),
+        ("num_layers", 2.0, "is no whole number"),
+        ("num_layers", True, "is no whole number"),
+        ("num_layers", None, "is no whole number"),
+        ("num_layers", 0, "is no whole number from 1"),
+        ("vocabulary_size", 0, "is no whole number from 1"),
+        ("hidden_dim", -8, "is no whole number from 1"),
+        ("embedding_dim", 0, "is no whole number from 1"),
+        ("num_segments", -1, "is no whole number from 0"),
+        ("max_sequence_length", -1, "is no whole number from 0"),
+        ("dropout", "0.1", "is no number"),
+        ("dropout", 1.5, "give a fraction, from 0 to 1"),
+        ("attention_dropout", -0.1, "give a fraction, from 0 to 1"),
+        ("layer_norm_epsilon", float("nan"), "is not finite"),
+        ("positions", 3, "is no text"),
+    ],
+)
+def test_values_of_another_type_or_out_of_range_are_refused_however_they_come(field, value, sentence):
+    for make in (lambda: BertConfig(**{field: value}), lambda: BertConfig().replace(**{field: value})):
+        with pytest.raises(UserError, match=f"BertConfig.{field}=.*{sentence}"):
+            make()
+
+
+def test_values_of_the_same_kind_are_taken():
+    config = BertConfig(num_layers=np.int64(2), dropout=1, layer_norm_epsilon=np.float32(1e-6), embedding_dim=None)
+    assert config.replace(num_segments=0).num_layers == 2
+    assert TransformerXLConfig(norm_first=np.bool_(True)).norm_first
+    with pytest.raises(UserError, match=r"TransformerXLConfig\.norm_first=1 is no truth value"):
+        TransformerXLConfig(norm_first=1)
+    assert ErnieConfig(num_tasks=0).num_tasks == 0
+    for cutoffs in ([10, 20], (10, 20), np.array([10, 20]), range(10, 30, 10)):
+        assert TransformerXLConfig(cutoffs=cutoffs).cutoffs == (10, 20)

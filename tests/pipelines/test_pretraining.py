@@ -533,6 +533,26 @@ def test_figures_are_those_of_the_epoch_whose_weights_are_kept(preprocessors, tm
     assert judged["loss"] == history["val_masked_language_model_loss"][best]
 
 
+@pytest.mark.parametrize(("name", "within"), [("unilm", False), ("electra", True)])
+def test_the_visible_bigram_model_is_told_what_the_judged_models_mask_shows(preprocessors, tmp_path, name, within):
+    chosen, preprocessor = recipe(name), TextPreprocessor.load(preprocessors[name])
+    config, rows = FitConfig(batch_size=16), RowsConfig(32, within_documents=within)
+    texts = [[text.split(".")[0] for text in documents(count, seed)] for count, seed in ((200, 0), (100, 1))]
+    parts = texts if within else (documents(100), documents(60, seed=1))
+    (train,), (validation,), _ = batches_of(name, preprocessors[name], parts, tmp_path, config, rows)
+    size = preprocessor.tokenizer.vocabulary_size()
+    encoder = make_backbone(chosen.preset, size, 32, {**overrides_for(chosen.preset), **chosen.overrides})
+    ((_, model),) = trainer.make_models(chosen, EncoderConfig(), encoder, rows, config, None)
+    assert model.attention_mask is not None
+    history = {name: [1.0] for name in ("val_loss", f"val_{chosen.figure}", "val_discriminator_loss")}
+    judged = [
+        judge(chosen, each, history, "val_loss", train.rows.token_ids, validation.batches, preprocessor.tokenizer)
+        for each in (model, None)
+    ]
+    told, untold = (each["baselines"] for each in judged)
+    assert told["bigram"] == untold["bigram"] < untold["visible bigram"] < told["visible bigram"] - 1e-4
+
+
 def test_a_stretch_begins_where_the_memory_of_the_one_before_ends(preprocessors, tmp_path):
     parts = documents(), documents(20, seed=1)
     settings = FitConfig(batch_size=2), RowsConfig(32), EncoderConfig(overrides={"reuse_length": 12})
@@ -891,12 +911,12 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             {"objective": "xlnet_memory", "rows": {"copies": 1}},
             "rows.copies is for an objective that hides tokens of rows that stay the same: leave it out of xlnet_mem",
         ),
-        ({"paths": {"corpus": "documents"}}, "the run sets 'paths' itself: leave it out of --config"),
-        ({"rows": {"masked": "0.2"}}, "RowsConfig.masked is '0.2': give a number"),
-        ({"fit": {"batch_size": "8"}}, "FitConfig.batch_size is '8': give a whole number"),
-        ({"rows": {"sequence_length": 3.5}}, "RowsConfig.sequence_length is 3.5: give a whole number"),
+        ({"paths": {"corpus": "documents"}}, "the run sets paths itself: leave it out of --config"),
+        ({"rows": {"masked": "0.2"}}, "RowsConfig.masked='0.2' is no number: give one"),
+        ({"fit": {"batch_size": "8"}}, "FitConfig.batch_size='8' is no whole number"),
+        ({"rows": {"sequence_length": 3.5}}, "RowsConfig.sequence_length=3.5 is no whole number"),
         ({"rows": {"sequence_length": 3}}, "rows.sequence_length=3: give at least 8"),
-        ({"rows": {"rare_words": 100}}, "RowsConfig.rare_words is 100: give a list in brackets"),
+        ({"rows": {"rare_words": 100}}, "RowsConfig.rare_words=100 is no list: give one"),
         ({"objective": "tnf", "rows": {"rare_words": [500, 100]}}, r"rows.rare_words=\[500, 100\]: give how often"),
         ({"vocabulary": {"size": 0}}, "vocabulary.size=0: give at least 64"),
         ({"fit": {"monitor": "val_los"}}, "fit.monitor='val_los' is no figure of bert: did you mean 'val_loss'"),
@@ -910,7 +930,7 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             "num_heads=3 does not divide hidden_dim=64",
         ),
         ({"encoder": {"overrides": {"num_heads": 3}}}, "num_heads=3 does not divide hidden_dim=128: choose a divisor"),
-        ({"encoder": {"overrides": {"num_layers": "2"}}}, "BertConfig.num_layers is '2': give a whole number"),
+        ({"encoder": {"overrides": {"num_layers": "2"}}}, "BertConfig.num_layers='2' is no whole number"),
         ({"encoder": {"overrides": {"vocabulary_size": 30}}}, "vocabulary_size follows from the vocabulary: leave it"),
         ({"encoder": {"overrides": {"max_sequence_length": 16}}}, "takes at most 16 tokens and rows have 128: leave"),
         ({"encoder": {"overrides": {"num_segments": 1}}}, "the rows have a segment 1 and the encoder knows 1"),
@@ -920,7 +940,19 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             {"objective": "xlnet_memory", "encoder": {"overrides": {"reuse_length": 200}}},
             "reuse_length=200: a row has 128 tokens",
         ),
-        ({"objective": "tnf", "fit": {"micro_batches": 2}}, "fit.micro_batches=2: tnf reads batches whole"),
+        ({"objective": "tnf", "fit": {"micro_batches": 2}}, "fit.micro_batches=2: tnf reads batches whole, on one"),
+        ({"objective": "xlnet_memory", "fit": {"strategy": "mirrored"}}, "fit.strategy='mirrored': xlnet_memory reads"),
+        ({"objective": "electra", "fit": {"layer_decay": 0.9}}, "ElectraPretrainer has no layers by depth"),
+        ({"fit": {"unfreezing": "gradual", "epochs": 2}}, "lets the lowest layer learn in epoch 4, but there are 2"),
+        ({"fit": {"unfreezing": "gradual", "unfreeze_epochs": [1, 2]}}, "takes 1 to 1 unfreeze_epochs"),
+        ({"fit": {"seed": -1}}, "seed=-1 must be from 0 to"),
+        ({"fit": {"monitor": "loss"}}, "fit.monitor='loss' is no figure of bert: did you mean 'val_loss'"),
+        ({"objective": "roberta", "vocabulary": {"size": 64}}, "vocabulary.size=64: give at least 261"),
+        ({"objective": "ernie2", "vocabulary": {"lowercase": False}}, "learns which words have capitals from small le"),
+        ({"encoder": {"overrides": {"num_segments": -1}}}, "BertConfig.num_segments=-1 is no whole number from 0"),
+        ({"encoder": {"overrides": {"dropout": 2}}}, "BertConfig.dropout=2: give a fraction, from 0 to 1"),
+        ({"encoder": {"overrides": {"num_layers": 0}}}, "BertConfig.num_layers=0 is no whole number from 1"),
+        ({"encoder": {"overrides": {"attention": {"kind": 3}}}}, "there is no kind of attention 3"),
         ({"objective": "transformer_xl", "fit": {"micro_batches": 2}}, "transformer_xl reads batches whole"),
         (
             {"objective": "ernie_thu", "encoder": {"preset": "star_transformer"}},
@@ -944,6 +976,11 @@ def test_what_is_no_mistake_passes(tmp_path):
         {"objective": "tnf", "rows": {"rare_words": [20, 20]}},
         {"objective": "electra", "encoder": {"generator": {"num_heads": 4, "hidden_dim": 256}}},
         {"rows": {"rare_words": [100, 500], "chinese_words": False}},
+        # One layer is not enough for all of these.
+        {"objective": "albert", "encoder": {"overrides": {"num_groups": 4}}},
+        {"objective": "albert", "encoder": {"overrides": {"inner_layers": 2}}},
+        {"objective": "albert", "encoder": {"overrides": {"num_layers": 4, "num_groups": 2, "inner_layers": 2}}},
+        {"fit": {"unfreezing": "gradual", "unfreeze_epochs": [0.5], "layer_decay": 0.9}},
     ):
         pipeline_config(JobConfig(str(tmp_path), settings=settings))
 
@@ -1000,6 +1037,9 @@ def test_a_vocabulary_that_is_given_is_read_before_anything_runs(preprocessors, 
     # Its size is what it is.
     assert "has its own size: leave vocabulary.size out" in told(preprocessors["bert"], size=8192)
     assert "has its own lowercase" in told(preprocessors["bert"], lowercase=True)
+    settings = {"objective": "ernie2", "vocabulary": {"folder": str(preprocessors["roberta"])}}
+    with pytest.raises(UserError, match=r"learns which words have capitals, which the vocabulary in .* tells"):
+        pipeline_config(JobConfig(str(tmp_path), settings=settings))
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"transformer_xl"}))

@@ -39,15 +39,6 @@ class Guide(NamedTuple):
     advice: str
 
 
-# The annotation of a setting -> what its values are instances of, and what they are called.
-_SETTINGS = {
-    "bool": (bool, "truth value"),
-    "int": (int, "whole number"),
-    "float": (int | float, "number"),
-    "str": (str, "text"),
-}
-
-
 def is_whole(value) -> bool:
     """Whether it is a whole number; a truth value is none."""
     return isinstance(value, int) and not isinstance(value, bool)
@@ -56,9 +47,6 @@ def is_whole(value) -> bool:
 @dataclasses.dataclass(frozen=True)
 class AttentionKind(Config):
     """The base of all kinds; a subclass adds its settings as fields and is known by its class's name.
-
-    Raises:
-        UserError: A setting is not of its type, as those from JSON may be; subclasses look at what else there is.
 
     Attributes:
         guide: What it is chosen by.
@@ -76,16 +64,6 @@ class AttentionKind(Config):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         AttentionKind._kinds[cls.__name__] = cls
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            annotation, value = str(field.type), getattr(self, field.name)
-            plain = annotation.removesuffix(" | None")
-            if plain not in _SETTINGS or (value is None and plain != annotation):
-                continue
-            wanted, name = _SETTINGS[plain]
-            if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
-                raise UserError(f"{type(self).__name__}'s {field.name}={value!r} is no {name}: give one.")
 
     @classmethod
     def kinds(cls) -> dict[str, type[AttentionKind]]:

@@ -122,6 +122,7 @@ class BertConfig(Config):
         return self.max_sequence_length
 
     def __post_init__(self):
+        super().__post_init__()
         if self.positions not in _SCHEMES:
             raise UserError(f"there are no positions {self.positions!r}: {nearest(self.positions, _SCHEMES)}")
         if isinstance(self.attention, dict):

@@ -46,6 +46,7 @@ class BilstmConfig(Config):
     dropout: float = 0.1
 
     def __post_init__(self):
+        super().__post_init__()
         if self.hidden_dim % 2:
             raise UserError(f"hidden_dim={self.hidden_dim} is odd: choose an even number, half for each direction.")
 

@@ -224,9 +224,6 @@ class ReformerConfig(Config):
     )
 
     def __post_init__(self):
-        for name in ("axial_shape", "axial_dims"):
-            if getattr(self, name) is not None:  # JSON has lists.
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         kinds = self.attention if isinstance(self.attention, list | tuple) else (self.attention,)
         kinds = tuple(AttentionKind.from_dict(kind) if isinstance(kind, dict) else kind for kind in kinds)
         if not kinds or not all(isinstance(kind, AttentionKind) for kind in kinds):
@@ -234,6 +231,10 @@ class ReformerConfig(Config):
                 f"attention={self.attention!r} is not one or more kinds of attention, such as LSHAttention()."
             )
         object.__setattr__(self, "attention", kinds)
+        super().__post_init__()
+        for name in ("axial_shape", "axial_dims"):
+            if getattr(self, name) is not None:  # JSON has lists.
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if len({kind.is_causal for kind in kinds}) > 1:
             raise UserError("some layers are causal and some see what comes after: give all kinds the same `causal`.")
         for kind in kinds:

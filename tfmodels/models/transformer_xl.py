@@ -73,6 +73,7 @@ class TransformerXLConfig(Config):
     max_distance: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         # JSON has lists.
         object.__setattr__(self, "cutoffs", tuple(self.cutoffs))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import json
 import math
 from pathlib import Path
@@ -106,6 +107,7 @@ class FitConfig(Config):
     unfreeze_epochs: tuple[float, ...] = (1,)
 
     def __post_init__(self):
+        super().__post_init__()
         # JSON has lists.
         object.__setattr__(self, "unfreeze_epochs", tuple(self.unfreeze_epochs))
         for field, table in _TABLES.items():
@@ -126,9 +128,17 @@ class FitConfig(Config):
                 raise UserError(f"{field}={number} must be positive.")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"warmup={self.warmup} must be from 0 to 1: the fraction of all steps until the peak.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed={self.seed} must be from 0 to 2**32 - 1.")
         check_average(self.average)
         if self.layer_decay is not None:
             check_decay(self.layer_decay)
+        if self.unfreezing is not None:
+            takes = len(inspect.signature(UNFREEZING[self.unfreezing]).parameters) - 1
+            if not 1 <= len(self.unfreeze_epochs) <= takes:
+                raise UserError(
+                    f"unfreezing={self.unfreezing!r} takes 1 to {takes} unfreeze_epochs, not {self.unfreeze_epochs}."
+                )
 
 
 def fit(
@@ -212,7 +222,7 @@ def _fit(model, train, validation, config, directory, strategy, loss, metrics, c
         clip_norm=config.clip_norm,
         clip_by=config.clip_by,
         average=config.average,
-        rates=_layer_rates(model, config, len(train)),
+        rates=layer_rates(model, config, len(train)),
     )
     if config.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -278,8 +288,12 @@ def _exchange(model):
         average.assign(value)
 
 
-def _layer_rates(model, config, epoch_steps):
-    """The layers' own rates, or None where the recipe has none."""
+def layer_rates(model, config: FitConfig, epoch_steps: int) -> LayerRates | None:
+    """The layers' own rates, or None where the recipe has none.
+
+    Raises:
+        UserError: The model has no layers by depth, or the epochs end before its lowest layer learns.
+    """
     if config.layer_decay is None and config.unfreezing is None:
         return None
     starts = ()
