@@ -299,6 +299,8 @@ def distillation_command(
     _put(settings, "evaluation", teacher_fraction=options["teacher_fraction"])
     _put_runner(settings, options)
     preset = _section(settings, "student").get("preset", "bert_tiny")
+    if not isinstance(preset, str):
+        raise UserError(f"the student's preset is {preset!r} in --config and not a name: write one in quotes.")
     job = JobConfig(
         output=str(Path(output).resolve()),
         teacher=teacher,

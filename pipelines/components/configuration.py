@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import get_args, get_origin, get_type_hints
+from typing import get_args, get_type_hints
 
 from tfmodels.errors import UserError, nearest
-from tfmodels.models.config import check_value
+from tfmodels.models.config import plain_value
 
 
 def to_json(config) -> str:
@@ -20,7 +20,7 @@ def from_json(cls, text: str):
 
     Raises:
         UserError: The text is not JSON, a key is unknown (the nearest is named), one without a default is missing,
-            or a value is of another type than its field.
+            or a value is of another type than its field or out of its range.
     """
     try:
         return from_dict(cls, json.loads(text))
@@ -43,28 +43,40 @@ def from_dict(cls, values: dict, base=None):
     return cls(**given) if base is None else dataclasses.replace(base, **given)
 
 
-def check_settings(cls, values: dict, *of_the_run: str) -> None:
+def refuse_fields(settings: dict, *places: str) -> None:
+    """Makes sure that a user's settings leave fields to the run.
+
+    Args:
+        settings: Plain values.
+        places: The fields, such as "paths" or "rows.table".
+
+    Raises:
+        UserError: One of them is there.
+    """
+    for place in places:
+        part, _, name = place.rpartition(".")
+        given = settings.get(part, {}) if part else settings
+        if isinstance(given, dict) and name in given:
+            raise UserError(f"the run sets {place} itself: leave it out of --config.")
+
+
+def check_settings(cls, settings: dict, *of_the_run: str) -> None:
     """Looks at what a user gives of a configuration of class `cls`, before the run adds what it alone knows.
 
     Args:
         cls: The class.
-        values: The plain values.
-        of_the_run: The fields that the run sets, such as "paths" or "rows.table".
+        settings: The plain values.
+        of_the_run: The fields that the run sets, as `refuse_fields` takes them.
 
     Raises:
-        UserError: One of those is given, a key is unknown, or a value is of another type than its field.
+        UserError: One of those is given, a key is unknown, or a value does not fit its field.
     """
-    for place in of_the_run:
-        *parts, name = place.split(".")
-        part = values
-        for each in parts:
-            part = part.get(each, {}) if isinstance(part, dict) else {}
-        if isinstance(part, dict) and name in part:
-            raise UserError(f"the run sets {place} itself: leave it out of --config.")
-    own = {place.split(".")[0] for place in of_the_run if "." in place}
-    _given(cls, {name: value for name, value in values.items() if name not in own})
-    for name in own & values.keys():
-        _given(get_type_hints(cls)[name], values[name])
+    refuse_fields(settings, *of_the_run)
+    # Parts that the run completes lack what they need.
+    completed = {place.split(".")[0] for place in of_the_run if "." in place} & settings.keys()
+    _given(cls, {name: value for name, value in settings.items() if name not in completed})
+    for name in completed:
+        _given(get_type_hints(cls)[name], settings[name])
 
 
 def _given(cls, values: dict, base=None) -> dict:
@@ -106,12 +118,8 @@ def _typed(kind, value, owner: str, name: str, default=None):
     """
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, default if isinstance(default, kind) else None)
-    check_value(kind, value, owner, name)
-    of_tuple = next((each for each in (kind, *get_args(kind)) if get_origin(each) is tuple), None)
-    if of_tuple is None or value is None:
-        return value
-    inner = get_args(of_tuple)
-    kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-    if len(kinds) != len(value):
-        raise UserError(f"{owner}.{name}={value!r}: give a list of {len(kinds)}.")
-    return tuple(_typed(each, item, owner, name) for each, item in zip(kinds, value))
+    of_list = get_args(kind)[:1]
+    if of_list and dataclasses.is_dataclass(of_list[0]):
+        items = plain_value(tuple, value, owner, name)
+        return tuple(from_dict(of_list[0], item) for item in items)
+    return plain_value(kind, value, owner, name)

@@ -39,6 +39,10 @@ from tfmodels.files import atomic_file
 _NAME = "distillation"
 
 
+# The fields of the configuration that the run sets.
+OF_THE_RUN = ("paths", "labels", "pairs", "teacher", "rows.table", "rows.unlabelled", "rows.outputs")
+
+
 @dataclasses.dataclass(frozen=True)
 class JobConfig:
     """What to run.
@@ -230,8 +234,7 @@ def _run(job: JobConfig, located: Path | None, table: TableConfig, console: Cons
         from pipelines.text_classification.outcome import outcome
 
         importing = time.monotonic() - begun
-    own = ("paths", "labels", "pairs", "teacher", "rows.table", "rows.unlabelled", "rows.outputs")
-    check_settings(DistillationConfig, job.settings, *own)
+    check_settings(DistillationConfig, job.settings, *OF_THE_RUN)
     with console.status("reading the table"):
         data, report = prepare(table, output / "data")
     describe_table(console, table.path, report)

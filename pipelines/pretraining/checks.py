@@ -1,7 +1,7 @@
 """What can be wrong with the settings of a pre-training run, told before anything is read or run.
 
-The models of the objective are made once with one layer and few tokens, so that what they refuse, and the figures that
-they keep, are known before hours of work and not after.
+The models of the objective are made once with as few layers and tokens as will do, so that what they refuse, and the
+figures that they keep, are known before hours of work and not after.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def _check_vocabulary(config, chosen: Recipe):
     rows = config.rows
     if "capitals" in chosen.columns and not getattr(saved.tokenizer, "lowercase", False):
         raise UserError(
-            f"{config.objective} learns which words have capitals, which the vocabulary in {config.vocabulary.folder} "
-            "tells: take one of small letters, or learn one."
+            f"{config.objective} learns which words have capitals, but the vocabulary in {config.vocabulary.folder} "
+            "keeps them: take one of small letters, or learn one."
         )
     # Whether the format's special tokens are there.
     TextPreprocessor(saved.tokenizer, rows.sequence_length, pair=chosen.pairing is not None, format=saved.format)
@@ -195,7 +195,7 @@ def _check_models(config, chosen: Recipe, configuration, vocabulary_size: int) -
             figures = [f"val_{metric.name}" for metric in model.metrics]
             if config.fit.monitor not in figures:
                 raise UserError(
-                    f"fit.monitor={config.fit.monitor!r} is no figure of {config.objective}: "
+                    f"fit.monitor={config.fit.monitor!r} is no figure of {config.objective} on held-out rows: "
                     f"{nearest(config.fit.monitor, figures)}"
                 )
             layer_rates(model, config.fit, 1)

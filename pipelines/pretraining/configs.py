@@ -15,7 +15,7 @@ class VocabularyConfig:
     """How texts become tokens.
 
     Attributes:
-        size: V, the pieces to learn from the training documents.
+        size: V, the pieces to learn from the training documents: at least 64, or 261 where they are bytes.
         lowercase: Whether the texts are lowered, where the objective's tokeniser can.
         folder: A folder with a tokeniser to take instead, such as another run's `encoder/`.
     """

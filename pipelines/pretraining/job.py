@@ -105,7 +105,7 @@ def pipeline_config(job: JobConfig):
     Raises:
         UserError: A setting is unknown or does not fit another.
     """
-    from pipelines.components.configuration import check_settings, from_dict
+    from pipelines.components.configuration import from_dict, refuse_fields
     from pipelines.pretraining.checks import check_configuration
     from pipelines.pretraining.configs import PathsConfig, PretrainingConfig
     from pipelines.pretraining.recipes import recipe
@@ -118,7 +118,7 @@ def pipeline_config(job: JobConfig):
         training=str(output / "training"),
         metadata=str(output / "metadata.sqlite"),
     )
-    check_settings(PretrainingConfig, job.settings, "paths")
+    refuse_fields(job.settings, "paths")
     config = from_dict(PretrainingConfig, {**job.settings, "paths": dataclasses.asdict(paths)})
     if "monitor" not in job.settings.get("fit", {}):
         config = dataclasses.replace(config, fit=config.fit.replace(monitor=recipe(config.objective).monitor))

@@ -43,6 +43,10 @@ _REVIEW_SENTENCES = (
 )
 
 
+# The fields of the configuration that the run sets.
+OF_THE_RUN = ("paths", "labels", "pairs")
+
+
 @dataclasses.dataclass(frozen=True)
 class JobConfig:
     """What to run.
@@ -191,7 +195,7 @@ def _run(job: JobConfig, table: TableConfig, console: Console, started: float) -
         from pipelines.text_classification.report import run_results
 
         importing = time.monotonic() - begun
-    check_settings(PipelineConfig, job.settings, "paths", "labels", "pairs")
+    check_settings(PipelineConfig, job.settings, *OF_THE_RUN)
     with console.status("reading the table"):
         data, report = prepare(table, output / "data")
     describe_table(console, table.path, report)

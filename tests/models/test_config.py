@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfmodels.errors import UserError
-from tfmodels.models import BertConfig, ErnieConfig, TransformerXLConfig
+from tfmodels.models import BertConfig, BigBirdAttention, ErnieConfig, TransformerXLConfig
 
 
 def test_a_configuration_goes_through_json():
@@ -40,20 +40,23 @@ def test_replace_makes_a_copy():
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("num_layers", "2", "is no whole number"),
-        ("num_layers", 2.0, "is no whole number"),
-        ("num_layers", True, "is no whole number"),
-        ("num_layers", None, "is no whole number"),
+        ("num_layers", "2", "is no whole number: give one, without a point"),
+        ("num_layers", 2.0, "is no whole number: give one, without a point"),
+        ("num_layers", True, "is no whole number: give one, without a point"),
+        ("num_layers", None, "is no whole number: give one, without a point"),
         ("num_layers", 0, "is no whole number from 1"),
         ("vocabulary_size", 0, "is no whole number from 1"),
         ("hidden_dim", -8, "is no whole number from 1"),
         ("embedding_dim", 0, "is no whole number from 1"),
         ("num_segments", -1, "is no whole number from 0"),
-        ("max_sequence_length", -1, "is no whole number from 0"),
-        ("dropout", "0.1", "is no number"),
-        ("dropout", 1.5, "give a fraction, from 0 to 1"),
-        ("attention_dropout", -0.1, "give a fraction, from 0 to 1"),
-        ("layer_norm_epsilon", float("nan"), "is not finite"),
+        ("max_sequence_length", 0, "is no whole number from 1"),
+        ("dropout", "0.1", "is no number: give one, without quotes"),
+        ("dropout", 1, "give a fraction, at least 0 and below 1"),
+        ("dropout", 1.5, "give a fraction, at least 0 and below 1"),
+        ("attention_dropout", -0.1, "is no rate"),
+        ("layer_norm_epsilon", float("nan"), "is no number that a computer has"),
+        ("layer_norm_epsilon", 10**400, "is no number that a computer has"),
+        ("layer_norm_epsilon", -1, "is no small number"),
         ("positions", 3, "is no text"),
     ],
 )
@@ -63,12 +66,25 @@ def test_values_of_another_type_or_out_of_range_are_refused_however_they_come(fi
             make()
 
 
-def test_values_of_the_same_kind_are_taken():
-    config = BertConfig(num_layers=np.int64(2), dropout=1, layer_norm_epsilon=np.float32(1e-6), embedding_dim=None)
-    assert config.replace(num_segments=0).num_layers == 2
-    assert TransformerXLConfig(norm_first=np.bool_(True)).norm_first
-    with pytest.raises(UserError, match=r"TransformerXLConfig\.norm_first=1 is no truth value"):
+def test_values_of_the_same_kind_are_taken_and_go_to_json():
+    config = BertConfig(num_layers=np.int64(2), dropout=0, layer_norm_epsilon=np.float32(1e-6), embedding_dim=None)
+    attention = BigBirdAttention(block_size=np.int64(16))
+    recurrent = [TransformerXLConfig(cutoffs=cutoffs) for cutoffs in ([10, 20], np.array([10, 20]), range(10, 30, 10))]
+    for made in (config, config.replace(num_segments=0, attention=attention), ErnieConfig(num_tasks=0), *recurrent):
+        assert type(made).from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert {made.cutoffs for made in recurrent} == {(10, 20)}
+    assert TransformerXLConfig(norm_first=np.bool_(True)).norm_first is True
+    with pytest.raises(UserError, match=r"TransformerXLConfig\.norm_first=1 is no truth value: give true or false"):
         TransformerXLConfig(norm_first=1)
-    assert ErnieConfig(num_tasks=0).num_tasks == 0
-    for cutoffs in ([10, 20], (10, 20), np.array([10, 20]), range(10, 30, 10)):
-        assert TransformerXLConfig(cutoffs=cutoffs).cutoffs == (10, 20)
+    with pytest.raises(UserError, match=r"TransformerXLConfig\.cutoffs\[1\]='20' is no whole number"):
+        TransformerXLConfig(cutoffs=[10, "20"])
+
+
+def test_a_type_that_cannot_be_found_leaves_the_others_their_checks():
+    @dataclasses.dataclass(frozen=True)
+    class Larger(BertConfig):
+        more: "Nowhere | None" = None  # noqa: F821
+
+    assert Larger(more=3).more == 3
+    with pytest.raises(UserError, match=r"Larger\.num_layers='two' is no whole number"):
+        Larger(num_layers="two")

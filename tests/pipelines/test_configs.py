@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from pipelines.components.configuration import check_settings, from_json, to_json
+from pipelines.components.configuration import from_json, to_json
+from pipelines.distillation import job as distillation
 from pipelines.distillation.configs import DistillationConfig
 from pipelines.pretraining.configs import RowsConfig
+from pipelines.text_classification import job as classification
 from pipelines.text_classification.configs import PathsConfig, PipelineConfig, StageConfig, StudentConfig
 from tfmodels.errors import UserError
 from tfmodels.training import FitConfig
@@ -73,19 +76,31 @@ def test_the_examples_of_the_pages_train_a_student_as_its_recipe_does(page, cls,
         ({"teacher": {"fit": {"epoch": 2}}}, "FitConfig has no field 'epoch': did you mean 'epochs'?"),
         ({}, "PipelineConfig needs a value for"),
         ({"teacher": {"fit": 3}}, "FitConfig is made of fields and not of 3: write them in braces."),
-        ({"teacher": {"fit": {"epochs": "3"}}}, "FitConfig.epochs='3' is no whole number: give one."),
-        ({"teacher": {"fit": {"epochs": 3.5}}}, "FitConfig.epochs=3.5 is no whole number: give one."),
-        ({"teacher": {"fit": {"epochs": None}}}, "FitConfig.epochs=None is no whole number: give one."),
-        ({"teacher": {"fit": {"learning_rate": "1e-3"}}}, "FitConfig.learning_rate='1e-3' is no number: give one."),
-        ({"teacher": {"fit": {"learning_rate": float("inf")}}}, "FitConfig.learning_rate=inf is not finite: give a"),
-        ({"teacher": {"fit": {"clip_norm": True}}}, "FitConfig.clip_norm=True is no number: give one."),
-        ({"teacher": {"fit": {"recompute": 1}}}, "FitConfig.recompute=1 is no truth value: give one."),
-        ({"teacher": {"fit": {"unfreeze_epochs": 2}}}, "FitConfig.unfreeze_epochs=2 is no list: give one."),
-        ({"teacher": {"fit": {"unfreeze_epochs": ["2"]}}}, "FitConfig.unfreeze_epochs='2' is no number: give one."),
-        ({"teacher": {"source": 3}}, "TeacherConfig.source=3 is no text: give one."),
-        ({"teacher": {"overrides": ["num_layers", 2]}}, " is no object with fields: give one."),
-        ({"teacher": {"dropout": 2}}, "TeacherConfig.dropout=2: give a fraction, from 0 to 1."),
-        ({"student": {"stages": {"fit": {}}}}, "StudentConfig.stages={'fit': {}} is no list: give one."),
+        (
+            {"teacher": {"fit": {"epochs": "3"}}},
+            "FitConfig.epochs='3' is no whole number: give one, without a point or quotes.",
+        ),
+        ({"teacher": {"fit": {"epochs": 3.5}}}, "FitConfig.epochs=3.5 is no whole number: give one"),
+        ({"teacher": {"fit": {"epochs": None}}}, "FitConfig.epochs=None is no whole number: give one"),
+        (
+            {"teacher": {"fit": {"learning_rate": "1e-3"}}},
+            "FitConfig.learning_rate='1e-3' is no number: give one, without quotes.",
+        ),
+        (
+            {"teacher": {"fit": {"learning_rate": float("inf")}}},
+            "learning_rate=inf must be finite: give one such as 5e-5.",
+        ),
+        ({"teacher": {"fit": {"clip_norm": True}}}, "FitConfig.clip_norm=True is no number: give one"),
+        ({"teacher": {"fit": {"recompute": 1}}}, "FitConfig.recompute=1 is no truth value: give true or false."),
+        (
+            {"teacher": {"fit": {"unfreeze_epochs": 2}}},
+            "FitConfig.unfreeze_epochs=2 is no list: give one, in brackets.",
+        ),
+        ({"teacher": {"fit": {"unfreeze_epochs": ["2"]}}}, "FitConfig.unfreeze_epochs[0]='2' is no number"),
+        ({"teacher": {"source": 3}}, "TeacherConfig.source=3 is no text: give one, in quotes."),
+        ({"teacher": {"overrides": ["num_layers", 2]}}, " has no fields: give some, in braces."),
+        ({"teacher": {"dropout": 2}}, "TeacherConfig.dropout=2 is no rate: give a fraction, at least 0 and below 1."),
+        ({"student": {"stages": {"fit": {}}}}, "StudentConfig.stages={'fit': {}} is no list: give one, in brackets."),
     ],
 )
 def test_mistakes_are_named(values, sentence):
@@ -97,11 +112,11 @@ def test_mistakes_are_named(values, sentence):
 
 def test_a_list_of_so_many_numbers_has_so_many():
     for given, sentence in (
-        ([20], "give a list of 2."),
-        ([20, 50, 100], "give a list of 2."),
+        ([20], "is no list of 2"),
+        ([20, 50, 100], "is no list of 2"),
         (["20", 50], "'20' is no whole number"),
     ):
-        with pytest.raises(UserError, match=f"RowsConfig.rare_words=.*{re.escape(sentence)}"):
+        with pytest.raises(UserError, match=f"RowsConfig.rare_words.*{re.escape(sentence)}"):
             from_json(RowsConfig, json.dumps({"rare_words": given}))
     rows = from_json(RowsConfig, '{"rare_words": [20, 50], "copies": null, "masked": 1}')
     assert (rows.rare_words, rows.copies, rows.masked) == ((20, 50), None, 1)
@@ -117,22 +132,27 @@ def test_a_list_of_so_many_numbers_has_so_many():
         (DistillationConfig, {"rows": None}, "RowsConfig is made of fields and not of None"),
         (DistillationConfig, {"rows": [1]}, "RowsConfig is made of fields and not of [1]"),
         (DistillationConfig, {"sequence_length": "64"}, "DistillationConfig.sequence_length='64' is no whole number"),
-        (DistillationConfig, {"student": {"dropout": -1}}, "StudentConfig.dropout=-1"),
+        (DistillationConfig, {"student": {"dropout": -1}}, "StudentConfig.dropout=-1 is no rate"),
+        (PipelineConfig, {"teacher": {"dropout": 1}}, "TeacherConfig.dropout=1 is no rate"),
+        (PipelineConfig, {"teacher": {"fit": {"epochs": 2}}}, None),
         (DistillationConfig, {"studnt": {}}, "did you mean 'student'?"),
         (DistillationConfig, {"student": {"preset": "bert_mini"}, "rows": {"spans_per_text": 2}}, None),
     ],
 )
-def test_what_a_user_gives_is_looked_at_before_the_run_adds_what_it_knows(cls, settings, sentence):
-    own = {
-        PipelineConfig: ("paths", "labels", "pairs"),
-        DistillationConfig: ("paths", "labels", "pairs", "teacher", "rows.table", "rows.unlabelled", "rows.outputs"),
-    }
-    if sentence is None:
-        check_settings(cls, settings, *own[cls])
-    else:
-        with pytest.raises(UserError) as caught:
-            check_settings(cls, settings, *own[cls])
-        assert sentence in str(caught.value)
+def test_what_a_user_gives_is_looked_at_before_the_table_is_read(tmp_path, monkeypatch, cls, settings, sentence):
+    job = {PipelineConfig: classification, DistillationConfig: distillation}[cls]
+
+    class TableIsRead(Exception):
+        pass
+
+    def read(*arguments):
+        raise TableIsRead
+
+    monkeypatch.setattr(job, "prepare", read)
+    given = (None,) if job is distillation else ()
+    with pytest.raises(TableIsRead if sentence is None else UserError) as caught:
+        job._run(job.JobConfig(str(tmp_path), settings=settings), *given, None, Console(quiet=True), 0.0)
+    assert sentence is None or sentence in str(caught.value)
 
 
 def test_what_is_not_json_is_told():

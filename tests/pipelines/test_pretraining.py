@@ -912,17 +912,20 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
             "rows.copies is for an objective that hides tokens of rows that stay the same: leave it out of xlnet_mem",
         ),
         ({"paths": {"corpus": "documents"}}, "the run sets paths itself: leave it out of --config"),
-        ({"rows": {"masked": "0.2"}}, "RowsConfig.masked='0.2' is no number: give one"),
+        ({"rows": {"masked": "0.2"}}, "RowsConfig.masked='0.2' is no number"),
         ({"fit": {"batch_size": "8"}}, "FitConfig.batch_size='8' is no whole number"),
         ({"rows": {"sequence_length": 3.5}}, "RowsConfig.sequence_length=3.5 is no whole number"),
         ({"rows": {"sequence_length": 3}}, "rows.sequence_length=3: give at least 8"),
         ({"rows": {"rare_words": 100}}, "RowsConfig.rare_words=100 is no list: give one"),
         ({"objective": "tnf", "rows": {"rare_words": [500, 100]}}, r"rows.rare_words=\[500, 100\]: give how often"),
         ({"vocabulary": {"size": 0}}, "vocabulary.size=0: give at least 64"),
-        ({"fit": {"monitor": "val_los"}}, "fit.monitor='val_los' is no figure of bert: did you mean 'val_loss'"),
+        (
+            {"fit": {"monitor": "val_los"}},
+            "fit.monitor='val_los' is no figure of bert on held-out rows: did you mean 'val_loss'",
+        ),
         (
             {"objective": "electra_two_stage", "fit": {"monitor": "val_discriminator_loss"}},
-            "is no figure of electra_two_stage: did you mean 'val_generator_loss'",
+            "is no figure of electra_two_stage on held-out rows: did you mean 'val_generator_loss'",
         ),
         ({"objective": "electra", "encoder": {"generator": {"num_head": 2}}}, "no field 'num_head': did you mean 'num"),
         (
@@ -944,13 +947,16 @@ def test_the_pipeline_pushes_an_encoder_that_fine_tuning_starts_from(tmp_path):
         ({"objective": "xlnet_memory", "fit": {"strategy": "mirrored"}}, "fit.strategy='mirrored': xlnet_memory reads"),
         ({"objective": "electra", "fit": {"layer_decay": 0.9}}, "ElectraPretrainer has no layers by depth"),
         ({"fit": {"unfreezing": "gradual", "epochs": 2}}, "lets the lowest layer learn in epoch 4, but there are 2"),
-        ({"fit": {"unfreezing": "gradual", "unfreeze_epochs": [1, 2]}}, "takes 1 to 1 unfreeze_epochs"),
+        ({"fit": {"unfreezing": "gradual", "unfreeze_epochs": [1, 2]}}, "takes one number"),
         ({"fit": {"seed": -1}}, "seed=-1 must be from 0 to"),
-        ({"fit": {"monitor": "loss"}}, "fit.monitor='loss' is no figure of bert: did you mean 'val_loss'"),
+        (
+            {"fit": {"monitor": "loss"}},
+            "fit.monitor='loss' is no figure of bert on held-out rows: did you mean 'val_loss'",
+        ),
         ({"objective": "roberta", "vocabulary": {"size": 64}}, "vocabulary.size=64: give at least 261"),
         ({"objective": "ernie2", "vocabulary": {"lowercase": False}}, "learns which words have capitals from small le"),
         ({"encoder": {"overrides": {"num_segments": -1}}}, "BertConfig.num_segments=-1 is no whole number from 0"),
-        ({"encoder": {"overrides": {"dropout": 2}}}, "BertConfig.dropout=2: give a fraction, from 0 to 1"),
+        ({"encoder": {"overrides": {"dropout": 2}}}, "BertConfig.dropout=2 is no rate: give a fraction"),
         ({"encoder": {"overrides": {"num_layers": 0}}}, "BertConfig.num_layers=0 is no whole number from 1"),
         ({"encoder": {"overrides": {"attention": {"kind": 3}}}}, "there is no kind of attention 3"),
         ({"objective": "transformer_xl", "fit": {"micro_batches": 2}}, "transformer_xl reads batches whole"),
@@ -965,6 +971,18 @@ def test_a_mistake_in_the_settings_is_told_before_anything_runs(tmp_path, settin
 
     with pytest.raises(UserError, match=message):
         pipeline_config(JobConfig(str(tmp_path), settings=settings))
+
+
+def test_a_model_that_memory_does_not_hold_is_told_in_a_sentence(tmp_path, monkeypatch):
+    from pipelines.pretraining import checks
+    from pipelines.pretraining.job import JobConfig, pipeline_config
+
+    def make(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    monkeypatch.setattr(checks, "make_learner", make)
+    with pytest.raises(UserError, match="memory does not hold the encoder: give a smaller model, or shorter rows"):
+        pipeline_config(JobConfig(str(tmp_path)))
 
 
 def test_what_is_no_mistake_passes(tmp_path):
@@ -1038,7 +1056,7 @@ def test_a_vocabulary_that_is_given_is_read_before_anything_runs(preprocessors, 
     assert "has its own size: leave vocabulary.size out" in told(preprocessors["bert"], size=8192)
     assert "has its own lowercase" in told(preprocessors["bert"], lowercase=True)
     settings = {"objective": "ernie2", "vocabulary": {"folder": str(preprocessors["roberta"])}}
-    with pytest.raises(UserError, match=r"learns which words have capitals, which the vocabulary in .* tells"):
+    with pytest.raises(UserError, match=r"learns which words have capitals, but the vocabulary in .* keeps"):
         pipeline_config(JobConfig(str(tmp_path), settings=settings))
 
 

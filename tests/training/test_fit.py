@@ -253,7 +253,7 @@ def test_bfloat16_trains_as_float32_within_its_digits(tmp_path):
         ("micro_batches", 0, "micro_batches=0 must be at least 1"),
         ("patience", 0, "patience=0 must be at least 1"),
         ("learning_rate", 0.0, "learning_rate=0.0 must be positive"),
-        ("learning_rate", float("nan"), "learning_rate=nan must be positive"),
+        ("learning_rate", float("nan"), "learning_rate=nan is no number"),
         ("clip_norm", 0.0, "clip_norm=0.0 must be positive"),
         ("warmup", -0.1, "warmup=-0.1 must be from 0 to 1"),
         ("warmup", 1.5, "warmup=1.5 must be from 0 to 1"),

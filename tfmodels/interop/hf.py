@@ -76,7 +76,7 @@ def from_hf(directory, *, task: type | None = None, dtype=None, **task_settings)
         )
     tensors = {_new_name(name): value for name, value in read_checkpoint(directory).items()}
     tensors = {name: value for name, value in tensors.items() if not name.endswith(family.ignored)}
-    backbone = family.backbone(family.config_from_hf(values), dtype=dtype)
+    backbone = family.backbone(_config_of(family, values, directory), dtype=dtype)
 
     wanted = saved_class if task is None else task
     is_backbone = issubclass(wanted, Backbone)
@@ -119,10 +119,17 @@ def hf_config(directory):
         directory: A folder with config.json.
 
     Raises:
-        UserError: The file is missing, or is of a family that is not known.
+        UserError: The file is missing, is of a family that is not known, or has a value that does not fit.
     """
     values = read_json(Path(directory) / "config.json")
-    return _family(values.get("model_type"), directory).config_from_hf(values)
+    return _config_of(_family(values.get("model_type"), directory), values, directory)
+
+
+def _config_of(family, values, directory):
+    try:
+        return family.config_from_hf(values)
+    except UserError as error:
+        raise UserError(f"{directory}/config.json: {error}") from error
 
 
 def to_hf(model, directory, *, labels=None) -> Path:

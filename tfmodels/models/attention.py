@@ -39,11 +39,6 @@ class Guide(NamedTuple):
     advice: str
 
 
-def is_whole(value) -> bool:
-    """Whether it is a whole number; a truth value is none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 @dataclasses.dataclass(frozen=True)
 class AttentionKind(Config):
     """The base of all kinds; a subclass adds its settings as fields and is known by its class's name.

@@ -25,7 +25,7 @@ import numpy as np
 from tfmodels.errors import UserError
 from tfmodels.layers import MultiScaleAttention
 from tfmodels.layers.multi_scale import check_scales
-from tfmodels.models.attention import AttentionKind, Guide, is_whole
+from tfmodels.models.attention import AttentionKind, Guide
 from tfmodels.models.bert import BertConfig, UnpooledBackbone
 from tfmodels.models.config import Preset
 from tfmodels.ops import masked_max
@@ -59,12 +59,6 @@ class MultiScale(AttentionKind):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("scales", "heads"):
-            numbers = getattr(self, name)
-            if isinstance(numbers, list):  # JSON has lists.
-                object.__setattr__(self, name, tuple(numbers))
-            elif not isinstance(numbers, tuple) and (name, numbers) != ("heads", None):
-                raise UserError(f"{name}={numbers!r}: give several numbers, such as (1, 3).")
         if not self.scales:
             raise UserError("MultiScale needs at least one scale.")
         check_scales(self.scales, self.causal)
@@ -74,7 +68,7 @@ class MultiScale(AttentionKind):
         heads = self.heads
         if heads is None:
             return
-        fits = len(heads) == len(self.scales) and all(is_whole(number) and number >= 0 for number in heads)
+        fits = len(heads) == len(self.scales) and all(number >= 0 for number in heads)
         if not fits or sum(heads) != config.num_heads:
             raise UserError(
                 f"heads={heads} of scales {self.scales}: give a number for every scale that sum up to "

@@ -43,7 +43,7 @@ from tfmodels.layers import (
 )
 from tfmodels.layers.base import Layer
 from tfmodels.layers.lsh import check_chunks
-from tfmodels.models.attention import AttentionKind, Guide, is_whole
+from tfmodels.models.attention import AttentionKind, Guide
 from tfmodels.models.backbone import Backbone
 from tfmodels.models.config import Config, Preset
 from tfmodels.models.tasks import Task, TokenClassifier
@@ -150,7 +150,7 @@ class LSHAttention(_ChunkedKind):
             object.__setattr__(self, "num_buckets", tuple(self.num_buckets))
         if self.num_buckets is not None:
             factors = self.num_buckets if isinstance(self.num_buckets, tuple) else (self.num_buckets,)
-            if not all(map(is_whole, factors)):
+            if not all(map(_is_whole, factors)):
                 raise UserError(f"num_buckets={self.num_buckets!r}: give a whole number or several, such as (16, 32).")
             bucket_factors(self.num_buckets)
         if self.num_hashes < 1:
@@ -169,6 +169,11 @@ class LSHAttention(_ChunkedKind):
             seed=self.seed * 1000 + index,
             **self._settings(config, dtype),
         )
+
+
+def _is_whole(value) -> bool:
+    """Whether it is a whole number; a truth value is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _number_of_buckets(length, chunk_length):
@@ -232,9 +237,6 @@ class ReformerConfig(Config):
             )
         object.__setattr__(self, "attention", kinds)
         super().__post_init__()
-        for name in ("axial_shape", "axial_dims"):
-            if getattr(self, name) is not None:  # JSON has lists.
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         if len({kind.is_causal for kind in kinds}) > 1:
             raise UserError("some layers are causal and some see what comes after: give all kinds the same `causal`.")
         for kind in kinds:

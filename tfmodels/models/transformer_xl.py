@@ -72,11 +72,6 @@ class TransformerXLConfig(Config):
     attention_span: int | None = None
     max_distance: int | None = None
 
-    def __post_init__(self):
-        super().__post_init__()
-        # JSON has lists.
-        object.__setattr__(self, "cutoffs", tuple(self.cutoffs))
-
 
 class RecurrentBackbone(Backbone):
     """A backbone whose `wire` also takes `memory`, a tuple of what each layer remembers, and returns the new one."""

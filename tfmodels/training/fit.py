@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import json
 import math
 from pathlib import Path
@@ -33,7 +32,7 @@ from tfmodels.training.strategies import (
     strategy_for,
     sum_over_workers,
 )
-from tfmodels.training.unfreezing import UNFREEZING
+from tfmodels.training.unfreezing import UNFREEZE_EPOCHS, UNFREEZING
 
 # What changes where a recipe runs, or when it ends, and not what it makes.
 _SAME_RESULT = ("epochs", "patience", "micro_batches", "strategy", "recompute")
@@ -108,12 +107,10 @@ class FitConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        # JSON has lists.
-        object.__setattr__(self, "unfreeze_epochs", tuple(self.unfreeze_epochs))
         for field, table in _TABLES.items():
             name = getattr(self, field)
-            if name not in table and (name is not None or field != "unfreezing"):
-                raise UserError(f"there is no {field} {name!r}: {nearest(str(name), table)}")
+            if name not in table and name is not None:
+                raise UserError(f"there is no {field} {name!r}: {nearest(name, table)}")
         if self.precision != "auto":
             policy_for(self.precision)
         elif self.strategy != "one":
@@ -126,6 +123,8 @@ class FitConfig(Config):
             number = getattr(self, field)
             if number is not None and not number > 0:
                 raise UserError(f"{field}={number} must be positive.")
+        if math.isinf(self.learning_rate):
+            raise UserError("learning_rate=inf must be finite: give one such as 5e-5.")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"warmup={self.warmup} must be from 0 to 1: the fraction of all steps until the peak.")
         if not 0 <= self.seed < 2**32:
@@ -134,10 +133,11 @@ class FitConfig(Config):
         if self.layer_decay is not None:
             check_decay(self.layer_decay)
         if self.unfreezing is not None:
-            takes = len(inspect.signature(UNFREEZING[self.unfreezing]).parameters) - 1
-            if not 1 <= len(self.unfreeze_epochs) <= takes:
+            least, most = UNFREEZE_EPOCHS[self.unfreezing]
+            if not least <= len(self.unfreeze_epochs) <= most:
+                number = "one number" if most == 1 else f"{least} to {most} numbers"
                 raise UserError(
-                    f"unfreezing={self.unfreezing!r} takes 1 to {takes} unfreeze_epochs, not {self.unfreeze_epochs}."
+                    f"unfreeze_epochs={self.unfreeze_epochs}: unfreezing={self.unfreezing!r} takes {number}."
                 )
 
 

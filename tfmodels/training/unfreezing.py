@@ -63,3 +63,5 @@ def _in_order(epochs):
 
 # As a recipe names them: of the number of groups and the recipe's `unfreeze_epochs`.
 UNFREEZING = {"gradual": gradual_unfreezing, "sequential": sequential_unfreezing}
+# The fewest and the most `unfreeze_epochs` of each.
+UNFREEZE_EPOCHS = {"gradual": (1, 1), "sequential": (1, 2)}
