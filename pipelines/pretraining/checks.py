@@ -17,10 +17,12 @@ from pipelines.components.files import local_copy
 from pipelines.pretraining.components import check_preprocessor, names_of
 from pipelines.pretraining.configs import PretrainingConfig, RowsConfig
 from pipelines.pretraining.entities import check_entities
-from pipelines.pretraining.recipes import RECIPES, Recipe, check_encoder, max_predictions, recipe
+from pipelines.pretraining.recipes import RECIPES, Recipe, generator_of, max_predictions, recipe
 from pipelines.pretraining.trainer import make_learner, make_models
 from tfmodels.errors import UserError, nearest
 from tfmodels.interop import hf
+from tfmodels.models import ElectraBackbone, KnowledgeEncoder
+from tfmodels.models.transformer_xl import RecurrentBackbone
 from tfmodels.objectives import RareWords
 from tfmodels.text import SequenceFormat, TextPreprocessor
 from tfmodels.training.fit import layer_rates
@@ -130,16 +132,38 @@ def _check_batches(config, chosen: Recipe) -> None:
 
 
 def _check_model(config, chosen: Recipe):
-    """The encoder's configuration, which can be saved."""
+    """The encoder's configuration, which the objective trains and which can be saved."""
     preset, overrides = config.encoder.preset or chosen.preset, config.encoder.overrides
     for name, value in chosen.overrides.items():
         if name in overrides:
             raise UserError(f"{config.objective} sets {name}={value} itself: leave it out of the encoder's overrides.")
     if "vocabulary_size" in overrides:
         raise UserError("vocabulary_size follows from the vocabulary: leave it out of the encoder's overrides.")
-    check_encoder(config.objective, preset, overrides, config.rows.within_documents)
     backbone, published = tfmodels.describe_model(preset)
+    if not issubclass(backbone, chosen.family) if chosen.family else issubclass(backbone, RecurrentBackbone):
+        raise UserError(
+            f"{config.objective} cannot train {preset}: choose another objective, or a model such as {chosen.preset}."
+        )
+    if chosen.generates:
+        generator_of(preset)
     configuration = published.config.replace(**chosen.overrides, **overrides)
+    kind = getattr(configuration, "kind", None)
+    if (chosen.masks or config.rows.within_documents) and kind is not None and not kind.takes_masks:
+        raise UserError(
+            f"{config.objective if chosen.masks else 'within_documents'} says who sees whom, which "
+            f"{type(kind).__name__} cannot take: use FullAttention."
+        )
+    if chosen.entities:
+        # Layers of another kind are told by the smallest encoder that has one.
+        smallest = configuration.replace(vocabulary_size=2, num_layers=1)
+        KnowledgeEncoder(backbone(smallest, name=preset), num_entities=2)
+    # ELECTRA projects its embeddings behind the place where notes are read, ALBERT before it.
+    width = configuration.hidden_dim
+    if chosen.notes and backbone is ElectraBackbone and configuration.embedding_dim not in (None, width):
+        raise UserError(
+            f"{config.objective} reads notes as wide as the encoder's states: set embedding_dim to {width} among the "
+            f"encoder's overrides, or choose a model such as {chosen.preset}."
+        )
     hf.check_configuration(backbone, configuration)
     return configuration
 

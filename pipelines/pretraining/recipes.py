@@ -16,7 +16,6 @@ from tfmodels.errors import UserError, nearest
 from tfmodels.models import (
     AdaptiveLM,
     BertBackbone,
-    ElectraBackbone,
     ErnieBackbone,
     KnowledgeEncoder,
     MaskedLM,
@@ -25,7 +24,6 @@ from tfmodels.models import (
     TransformerXLBackbone,
     XLNetBackbone,
 )
-from tfmodels.models.transformer_xl import RecurrentBackbone
 from tfmodels.objectives import documents
 from tfmodels.objectives.choosing import tokens
 
@@ -156,42 +154,6 @@ def recipe(name: str, row_format: str | None = None) -> Recipe:
     return dataclasses.replace(chosen, row_format=chosen.row_formats[row_format])
 
 
-def check_encoder(name: str, preset: str, overrides: Mapping, within_documents: bool = False) -> None:
-    """Finds out, before anything runs, whether an objective trains an encoder.
-
-    Args:
-        name: The objective.
-        preset: The encoder's preset.
-        overrides: Fields of its configuration that differ.
-        within_documents: Whether attention is to stay within documents.
-
-    Raises:
-        UserError: It does not; a model that fits is named.
-    """
-    chosen = recipe(name)
-    backbone, published = tfmodels.describe_model(preset)
-    if not issubclass(backbone, chosen.family) if chosen.family else issubclass(backbone, RecurrentBackbone):
-        raise UserError(f"{name} cannot train {preset}: choose another objective, or a model such as {chosen.preset}.")
-    if chosen.generates:
-        _generator_of(preset)
-    config = published.config.replace(**overrides)
-    kind = getattr(config, "kind", None)
-    if (chosen.masks or within_documents) and kind is not None and not kind.takes_masks:
-        raise UserError(
-            f"{name if chosen.masks else 'within_documents'} says who sees whom, which {type(kind).__name__} cannot "
-            "take: use FullAttention."
-        )
-    if chosen.entities:
-        # Layers of another kind are told by the smallest encoder that has one.
-        KnowledgeEncoder(backbone(config.replace(vocabulary_size=2, num_layers=1), name=preset), num_entities=2)
-    # ELECTRA projects its embeddings behind the place where notes are read, ALBERT before it.
-    if chosen.notes and backbone is ElectraBackbone and config.embedding_dim not in (None, config.hidden_dim):
-        raise UserError(
-            f"{name} reads notes as wide as the encoder's states: set embedding_dim to {config.hidden_dim} among the "
-            f"encoder's overrides, or choose a model such as {chosen.preset}."
-        )
-
-
 def max_predictions(sequence_length: int, masked: float) -> int:
     """P: what `masked` of a full row comes to."""
     return max(1, math.ceil(sequence_length * masked))
@@ -217,7 +179,12 @@ _SHARED_WITH_GENERATOR = frozenset(
 )
 
 
-def _generator_of(preset: str) -> str:
+def generator_of(preset: str) -> str:
+    """The name of the generator that belongs to a preset.
+
+    Raises:
+        UserError: There is none.
+    """
     name = f"{preset}_generator"
     if name not in tfmodels.list_models():
         raise UserError(f"the objective needs a model with a generator, such as electra_small, not {preset}.")
@@ -236,7 +203,7 @@ def make_generator(preset, discriminator, policy, overrides=None):
     Raises:
         UserError: The preset has no generator, or an override changes what the two share.
     """
-    name = _generator_of(preset)
+    name = generator_of(preset)
     backbone, chosen = tfmodels.describe_model(name)
     ours, published = discriminator.config, tfmodels.describe_model(preset)[1].config
     # Sizes that the user has changed change the generator's in proportion.

@@ -143,7 +143,7 @@ def test_what_a_user_gives_is_looked_at_before_the_table_is_read(tmp_path, monke
     job = {PipelineConfig: classification, DistillationConfig: distillation}[cls]
 
     class TableIsRead(Exception):
-        pass
+        """What comes after the check."""
 
     def read(*arguments):
         raise TableIsRead

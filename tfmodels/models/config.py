@@ -71,16 +71,14 @@ def _out_of_range(plain: type, value, name: str) -> str | None:
         return "is no whole number from 1 on: give one"
     if plain is int and name.startswith(("num_", "max_")) and value < 0:
         return "is no whole number from 0 on: give one"
-    if plain is float and not -_HUGE < value < _HUGE and value not in (math.inf, -math.inf):
+    # Infinity is a bound that there is not; NaN is nothing, and Python's whole numbers know no end.
+    if plain is float and not (abs(value) <= sys.float_info.max or abs(value) == math.inf):
         return "is no number that a computer has: give one"
     if plain is float and name.endswith("dropout") and not 0 <= value < 1:
         return "is no rate: give a fraction, at least 0 and below 1"
     if plain is float and name.endswith("epsilon") and not 0 <= value < 1:
         return "is no small number: give one, such as 1e-12"
     return None
-
-
-_HUGE = 1e300
 
 
 @functools.cache
